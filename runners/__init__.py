@@ -1,0 +1,1 @@
+"""Runners: simulators, assets, episodes, records and reports around the models of ``vlacache``."""
