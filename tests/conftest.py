@@ -1,0 +1,44 @@
+"""Fixtures that more than one area uses; an area's own live in ``tests/<area>/conftest.py``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Set before any test imports a simulator or a numerical library: two processes on two cores must not fight over
+# threads, and MuJoCo reads its renderer at import.
+os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The checkout that is being tested."""
+    return REPO_ROOT
+
+
+def _folder_from_env(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: the folder is not part of the repository")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f"{variable}={value}: expected a folder, found none; unset it or correct it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def oracles_dir() -> Path:
+    """Reference data of other implementations; the test is skipped where ``VLACACHE_ORACLES_DIR`` is not set."""
+    return _folder_from_env("VLACACHE_ORACLES_DIR")
+
+
+@pytest.fixture(scope="session")
+def assets_dir() -> Path:
+    """Packs of scanned assets; the test is skipped where ``VLACACHE_ASSETS_DIR`` is not set."""
+    return _folder_from_env("VLACACHE_ASSETS_DIR")
