@@ -1,0 +1,34 @@
+"""Scripted policies that read the simulator's state. They prove the plumbing: assets, controller, success rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runners.envs.base import PrivilegedPolicy
+
+
+def build_expert(suite: str) -> PrivilegedPolicy:
+    """Expert of a suite.
+
+    Raises:
+        ValueError: no expert is written for ``suite``.
+    """
+    builders: dict[str, Callable[[], PrivilegedPolicy]] = {"toy": _toy, "libero_spatial": _libero_spatial}
+    if suite not in builders:
+        raise ValueError(
+            f"no expert for suite {suite!r}, an expert exists for: {', '.join(sorted(builders))}; "
+            "choose one of these suites or another model"
+        )
+    return builders[suite]()
+
+
+def _toy() -> PrivilegedPolicy:
+    from runners.experts.toy import ToyExpert
+
+    return ToyExpert()
+
+
+def _libero_spatial() -> PrivilegedPolicy:
+    from runners.experts.libero_spatial import LiberoSpatialExpert
+
+    return LiberoSpatialExpert()
