@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Set before any test imports a simulator or a numerical library: two processes on two cores must not fight over
-# threads, and MuJoCo reads its renderer at import.
-os.environ.setdefault("MUJOCO_GL", "egl")
+# Before anything imports wandb: no test talks to a network.
 os.environ.setdefault("WANDB_MODE", "offline")
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 

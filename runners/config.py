@@ -1,0 +1,240 @@
+"""The typed configuration of a run, and its check.
+
+Values and their meaning are in ``configs/``; here are the types, the ranges and the words of the errors. Imports
+nothing heavy, so that a mistake is reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
+
+from runners.suggest import one_of, suggestion
+
+#: Tasks of each suite. 0 .. n-1 are its task ids.
+NUM_TASKS: dict[str, int] = {
+    "libero_spatial": 10,
+    "libero_object": 10,
+    "libero_goal": 10,
+    "libero_10": 10,
+    "libero_90": 90,
+    "toy": 3,
+}
+
+Index = Annotated[StrictInt, Field(ge=0)]
+Count = Annotated[StrictInt, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """The command or a config file asks for something that does not exist; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteConfig:
+    """``configs/suite``: which episodes, in which simulator."""
+
+    name: StrictStr
+    backend: Literal["libero", "toy"]
+    task_ids: tuple[Index, ...] | None
+    episodes_per_task: Count
+    init_indices: tuple[Index, ...] | None
+    max_steps: Count
+    success_rule: Literal["first", "final_step", "any_step"]
+    reseed: Literal["episode", "task"] = "episode"
+    placement: Literal["official"] = "official"
+    render: Literal["reference", "fast"] | None = None
+
+    @property
+    def tasks(self) -> tuple[int, ...]:
+        """Task ids of the run in order; all of the suite's when none were named."""
+        return tuple(range(NUM_TASKS[self.name])) if self.task_ids is None else self.task_ids
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSection:
+    """``configs/model``: which policy; becomes ``vlacache.models.factory.ModelConfig`` in ``runners/build.py``."""
+
+    name: StrictStr
+    checkpoint: StrictStr | None = None
+    revision: StrictStr | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    num_open_loop_steps: Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSection:
+    """``configs/cache``: the policy's name and its numbers, checked against the policy's own dataclass."""
+
+    name: StrictStr
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerConfig:
+    """``configs/runner``: how the episodes are run and what is kept."""
+
+    self_pair: StrictBool
+    max_errors: Index
+    video: Index
+    dry_run: StrictBool
+    shared_baseline: StrictStr | None
+    retime_pairs: Index
+
+
+@dataclass(frozen=True, slots=True)
+class LoggerConfig:
+    """``configs/logger``: where the results go beside the run's own files."""
+
+    name: StrictStr
+    mode: Literal["offline", "online"] = "offline"
+    project: StrictStr = "vlacache-bench"
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything that ``python run.py`` was asked to do."""
+
+    seed: Index
+    run_id: StrictStr | None
+    assets: StrictStr
+    device: StrictStr
+    suite: SuiteConfig
+    model: ModelSection
+    cache: CacheSection
+    runner: RunnerConfig
+    logger: LoggerConfig
+
+
+SECTIONS: dict[str, type] = {
+    "suite": SuiteConfig,
+    "model": ModelSection,
+    "runner": RunnerConfig,
+    "logger": LoggerConfig,
+}
+TOP_LEVEL: tuple[str, ...] = ("seed", "run_id", "assets", "device")
+
+
+def parse_config(raw: Mapping[str, Any], choices: Mapping[str, str]) -> RunConfig:
+    """Check a composed config and give it types. The cache policy's numbers are checked by ``check_cache``.
+
+    Args:
+        raw: resolved config as plain containers. choices: group -> chosen file, e.g. ``{"suite": "toy", ...}``.
+
+    Raises:
+        ConfigError: unknown key, wrong type or value; one line for each, with a suggestion where there is one.
+    """
+    unknown = set(raw) - set(SECTIONS) - set(TOP_LEVEL) - {"cache"}
+    if unknown:
+        raise ConfigError("\n".join(f"unknown key '{key}'{suggestion(key, TOP_LEVEL)}" for key in sorted(unknown)))
+    data: dict[str, Any] = {key: raw[key] for key in TOP_LEVEL if key in raw}
+    if choices["suite"] not in NUM_TASKS:
+        raise ConfigError(f"suite={choices['suite']}: no such suite; {one_of(NUM_TASKS)}")
+    for section in SECTIONS:
+        data[section] = {"name": choices[section], **(raw.get(section) or {})}
+    data["cache"] = {"name": choices["cache"], "numbers": dict(raw.get("cache") or {})}
+    config: RunConfig = validate(RunConfig, data)
+    _check_episodes(config.suite)
+    _check_device(config.device)
+    _check_run_id(config.run_id)
+    _check_scripted(config)
+    return config
+
+
+def check_cache(cache: CacheSection) -> None:
+    """Check the cache policy's numbers against its dataclass (imports torch, about 2 s).
+
+    Raises:
+        ConfigError: unknown key, wrong type or value.
+    """
+    from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
+
+    try:
+        validate(CACHE_POLICIES[cache.name], cache.numbers, prefix="cache.")
+        build_cache_policy(cache.name, cache.numbers)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def validate(target: type, data: Mapping[str, Any], prefix: str = "") -> Any:
+    """Build ``target`` from plain data, every wrong entry one line of a ``ConfigError``."""
+    try:
+        return TypeAdapter(target).validate_python(dict(data))
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False):
+            line = _describe(problem, prefix)
+            if line not in lines:
+                lines.append(line)
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _describe(problem: Mapping[str, Any], prefix: str) -> str:
+    """One pydantic problem in the words of the command line: ``suite.task_ids[1]: expected ..., got 'x'``."""
+    key = prefix
+    for part in problem["loc"]:
+        if isinstance(part, int):
+            key = f"{key.rstrip('.')}[{part}]."
+        elif not part.startswith(("tuple[", "constrained-", "literal[", "function-", "lax-or-strict")):
+            key += f"{part}."
+    key = key.rstrip(".")
+    got = problem["input"]
+    kind = problem["type"]
+    if kind == "literal_error":
+        expected = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{key}={got}: expected one of {expected}{suggestion(str(got), expected.split(', '))}"
+    if kind == "missing":
+        return f"{key}: required and absent; the file of its group in configs/ must set it"
+    if kind == "value_error":
+        return str(problem["ctx"]["error"])  # raised by the policy's own check, which names its key
+    return f"{key}: expected {_EXPECTED.get(kind) or problem['msg'].removeprefix('Input should be ')}, got {got!r}"
+
+
+_EXPECTED: dict[str, str] = {
+    "int_type": "an integer",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list such as [0,3]",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "int_parsing": "an integer",
+}
+
+
+def _check_episodes(suite: SuiteConfig) -> None:
+    num_tasks = NUM_TASKS[suite.name]
+    outside = [task for task in suite.tasks if task >= num_tasks]
+    if outside:
+        raise ConfigError(f"suite.task_ids: {suite.name} has tasks 0 .. {num_tasks - 1}, got {outside}")
+    for key, values in (("task_ids", suite.task_ids), ("init_indices", suite.init_indices)):
+        if values is not None and (not values or len(set(values)) < len(values)):
+            raise ConfigError(f"suite.{key}: expected at least one number, each once, got {list(values)}; null means all")
+
+
+def _check_device(device: str) -> None:
+    name, _, index = device.partition(":")
+    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
+        raise ConfigError(
+            f"device={device}: expected auto, cpu, cuda or cuda:<n>{suggestion(device, ('auto', 'cpu', 'cuda'))}"
+        )
+
+
+def _check_run_id(run_id: str | None) -> None:
+    """A run id becomes a folder below ``results/``: ``demo`` or, inside a sweep, ``<sweep_id>/<arm>``."""
+    if run_id is None:
+        return
+    parts = run_id.split("/")
+    if len(parts) > 2 or any(not p or p.startswith(".") or set(p) - _RUN_ID_CHARACTERS for p in parts):
+        raise ConfigError(
+            f"run_id={run_id}: expected letters, digits and . _ - (and one / for <sweep>/<arm>), not starting with a dot"
+        )
+
+
+_RUN_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def _check_scripted(config: RunConfig) -> None:
+    if config.model.name == "expert" and config.cache.name != "none":
+        raise ConfigError(f"model=expert has no keys and values to reuse, got cache={config.cache.name}: add cache=none")
