@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from runners.assets.builtin import GENERATOR_VERSION, builtin_pack
 from runners.assets.official import official_assets
 from runners.assets.packs import locate
 from runners.envs.base import AssetProvenance
@@ -58,4 +59,5 @@ def _located(place: Path, render: str, *, named_by: str) -> ResolvedAssets:
 
 
 def _builtin(suite: str, render: str) -> ResolvedAssets:
-    raise NotImplementedError("builtin")
+    root, digest = builtin_pack(suite)
+    return ResolvedAssets(root, AssetProvenance("builtin", digest[:16], render, f"generator {GENERATOR_VERSION}"))

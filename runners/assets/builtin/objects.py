@@ -1,0 +1,110 @@
+"""The table of movable objects: measured sizes, masses and names, drawn with our own parts.
+
+Frames, radii, heights, masses and centres of mass are measurements of LIBERO's collision shapes (metres, kilograms);
+colours are means of its pictures. Origins sit where LIBERO's sit: goals compare them.
+"""
+
+from __future__ import annotations
+
+from runners.assets.builtin.model import Body, Inertial, ObjectRow, Shown, Solid
+from runners.assets.builtin.shapes import Box, Lathe, Look, Ring
+
+_BLACK_GLAZE = Look("black-glaze", (0.13, 0.125, 0.13), specular=0.5, shininess=0.6)
+_GREY_GLAZE = Look("grey-glaze", (0.34, 0.33, 0.33), specular=0.5, shininess=0.6)
+
+AKITA_BLACK_BOWL = ObjectRow(
+    category="akita_black_bowl",
+    folder="stable_scanned_objects",
+    body=Body(
+        name="object",
+        inertial=Inertial(0.0055913, (0.00228, 0.00051, 0.02271), (5.719e-6, 6.103e-6, 9.081e-6)),
+        parts=(
+            # One box as foot: four crossing ones gave 76 contacts at rest instead of 20.
+            Solid(Box((-0.0185, -0.0185, 0.0016), (0.0185, 0.0185, 0.0068))),
+            Solid(Ring(16, (0.0265, 0.0035), (0.0415, 0.0148), 0.002)),
+            Solid(Ring(16, (0.042, 0.014), (0.052, 0.0516), 0.0026)),
+            Shown(
+                Lathe(
+                    (
+                        (0.0, 0.0020), (0.0215, 0.0020), (0.0250, 0.0035), (0.0368, 0.0105), (0.0425, 0.0150),
+                        (0.0480, 0.0310), (0.0530, 0.0500), (0.0506, 0.0500), (0.0452, 0.0315), (0.0398, 0.0160),
+                        (0.0345, 0.0115), (0.0260, 0.0080), (0.0, 0.0068),
+                    )
+                ),
+                _BLACK_GLAZE,
+            ),
+            Shown(Lathe(((0.0503, 0.0498), (0.0532, 0.0498), (0.0534, 0.0516), (0.0505, 0.0520))), _GREY_GLAZE),
+        ),
+    ),
+)  # fmt: skip
+
+PLATE = ObjectRow(
+    category="plate",
+    folder="stable_scanned_objects",
+    body=Body(
+        name="object",
+        inertial=Inertial(0.0115221, (0.00033, 0.00514, 0.00645), (1.5063e-5, 1.2927e-5, 2.7633e-5)),
+        parts=(
+            Solid(Box((-0.029, -0.029, -0.0022), (0.029, 0.029, 0.0054))),
+            Solid(Ring(16, (0.037, 0.0016), (0.0664, 0.0128), 0.005)),
+            Shown(
+                Lathe(
+                    (
+                        (0.0, -0.0020), (0.0360, -0.0020), (0.0390, 0.0005), (0.0660, 0.0108), (0.0655, 0.0142),
+                        (0.0400, 0.0062), (0.0300, 0.0054), (0.0, 0.0054),
+                    ),
+                    segments=40,
+                ),
+                Look("cream-glaze", (0.93, 0.90, 0.84), specular=0.4, shininess=0.5),
+            ),
+            Shown(
+                Lathe(((0.0640, 0.0138), (0.0660, 0.0106), (0.0688, 0.0130), (0.0680, 0.0162)), segments=40),
+                Look("red-band", (0.72, 0.16, 0.12), specular=0.4, shininess=0.5),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+RAMEKIN = ObjectRow(
+    category="glazed_rim_porcelain_ramekin",
+    folder="stable_scanned_objects",
+    body=Body(
+        name="object",
+        inertial=Inertial(0.0096597, (-0.00246, 0.00006, 0.01681), (7.371e-6, 7.994e-6, 1.2177e-5)),
+        parts=(
+            Solid(Box((-0.025, -0.025, 0.0009), (0.025, 0.025, 0.0073))),
+            Solid(Ring(12, (0.0358, 0.0012), (0.0417, 0.0424), 0.005)),
+            Shown(
+                Lathe(
+                    (
+                        (0.0, 0.0010), (0.0370, 0.0010), (0.0390, 0.0030), (0.0435, 0.0385), (0.0390, 0.0385),
+                        (0.0345, 0.0090), (0.0320, 0.0073), (0.0, 0.0073),
+                    )
+                ),
+                Look("porcelain", (0.93, 0.94, 0.95), specular=0.4, shininess=0.5),
+            ),
+            Shown(
+                Lathe(((0.0388, 0.0380), (0.0437, 0.0380), (0.0445, 0.0420), (0.0390, 0.0428))),
+                Look("blue-rim", (0.22, 0.40, 0.66), specular=0.5, shininess=0.6),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+COOKIES = ObjectRow(
+    category="cookies",
+    folder="stable_hope_objects",
+    body=Body(
+        name="object",
+        inertial=Inertial(0.0096426, (0.0, 0.0, 0.0), (5.769e-6, 3.381e-6, 8.582e-6)),
+        parts=(
+            Solid(Box((-0.03104, -0.04131, -0.0094), (0.03104, 0.04131, 0.0094)), Look("red-card", (0.62, 0.12, 0.10))),
+            Shown(
+                Box((-0.0308, -0.0411, 0.0093), (0.0308, 0.0411, 0.0098)),
+                Look("cookies-label", (1.0, 1.0, 1.0), "cookies-label"),
+            ),
+        ),
+    ),
+)
+
+MOVABLE: tuple[ObjectRow, ...] = (AKITA_BLACK_BOWL, PLATE, RAMEKIN, COOKIES)
