@@ -51,6 +51,8 @@ class EpisodeRecord:
         assets: ``AssetProvenance`` as a dict. attempt: 1 for the first try, +1 after each error or kill.
         wall_s, sim_s, model_s: seconds of the whole episode, inside the simulator, inside the policy.
         pair_order: 0 when this arm ran first in its pair, 1 when second.
+        reseed: ``episode``, or ``task`` when the episode depends on those before it in its task.
+        differs_from: run id of a shared baseline in which this episode ended otherwise, else None.
     """
 
     run_id: str
@@ -74,6 +76,8 @@ class EpisodeRecord:
     sim_s: float = 0.0
     model_s: float = 0.0
     pair_order: int = 0
+    reseed: str = "episode"
+    differs_from: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

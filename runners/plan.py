@@ -1,0 +1,109 @@
+"""Which episodes a run consists of, in which order: pure data, the same on every machine and after every resume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runners.records import Arm, EpisodeKey
+
+
+@dataclass(frozen=True, slots=True)
+class PairPlan:
+    """One initial state, rolled out once for each arm.
+
+    Attributes:
+        suite, task_id, init_index, env_seed, placement: as in ``EpisodeKey``.
+        position: 0-based place among the pairs of its task.
+        policy_first: the policy arm runs before the baseline. Alternates, so that drift of the machine hits both
+            arms; fixed when the plan is made, so that a resumed run keeps it.
+    """
+
+    suite: str
+    task_id: int
+    init_index: int
+    env_seed: int
+    placement: str
+    position: int
+    policy_first: bool
+
+    @property
+    def arms(self) -> tuple[Arm, Arm]:
+        """The two arms in the order in which they run."""
+        return ("policy", "baseline") if self.policy_first else ("baseline", "policy")
+
+    def key(self, arm: Arm, cache: str) -> EpisodeKey:
+        """Identity of this pair's episode for one arm, which runs under cache policy ``cache``."""
+        return EpisodeKey(arm, cache, self.suite, self.task_id, self.init_index, self.env_seed, self.placement)
+
+
+def plan_episodes(
+    suite: str,
+    task_ids: Sequence[int],
+    episodes_per_task: int,
+    init_indices: Sequence[int] | None,
+    seed: int,
+    placement: str,
+    num_init_states: int | Mapping[int, int],
+) -> tuple[PairPlan, ...]:
+    """Pairs of a run, task by task, initial states in the given order.
+
+    Args:
+        suite: official id.
+        task_ids: tasks in the order in which they run.
+        episodes_per_task: pairs of each task: initial states 0 .. n-1, or the first n of ``init_indices``.
+        init_indices: initial states to use in place of 0 .. n-1, or None.
+        seed: ``env_seed`` of every episode (0 is a seed like any other); the official scripts use one for all.
+        placement: ``official`` or ``wide``.
+        num_init_states: initial states that a task has: one number, or one for each task id.
+
+    Raises:
+        ValueError: empty or repeated tasks or states, a state that the task does not have.
+    """
+    _check_distinct("suite.task_ids", task_ids)
+    if episodes_per_task < 1:
+        raise ValueError(f"suite.episodes_per_task: expected at least 1, got {episodes_per_task}")
+    if init_indices is not None:
+        _check_distinct("suite.init_indices", init_indices)
+    plan = []
+    for task_position, task_id in enumerate(task_ids):
+        available = num_init_states if isinstance(num_init_states, int) else num_init_states[task_id]
+        for position, init_index in enumerate(_select_states(task_id, episodes_per_task, init_indices, available)):
+            # Counted from a different arm in each task: the first pair of a task meets a fresh simulator.
+            policy_first = (task_position + position) % 2 == 1
+            plan.append(PairPlan(suite, task_id, init_index, seed, placement, position, policy_first))
+    return tuple(plan)
+
+
+def _select_states(task_id: int, count: int, init_indices: Sequence[int] | None, available: int) -> list[int]:
+    chosen = list(range(count)) if init_indices is None else list(init_indices)[:count]
+    if len(chosen) < count:
+        raise ValueError(
+            f"suite.episodes_per_task={count} but suite.init_indices names {len(chosen)} states: "
+            "name more of them or lower suite.episodes_per_task"
+        )
+    outside = [i for i in chosen if not 0 <= i < available]
+    if outside:
+        raise ValueError(
+            f"task {task_id} has initial states 0 .. {available - 1}, got {outside[:5]}: "
+            "lower suite.episodes_per_task, change suite.init_indices, or use suite.placement=wide"
+        )
+    return chosen
+
+
+def _check_distinct(name: str, values: Sequence[int]) -> None:
+    if len(values) == 0:
+        raise ValueError(f"{name}: expected at least one, got none")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name}: expected distinct numbers, got {list(values)}")
+
+
+def policy_seed(key: EpisodeKey) -> int:
+    """Seed for ``Policy.reset``: differs between episodes, equal for both arms of a pair, 0 .. 2**32-1.
+
+    A policy that draws noise would otherwise draw the same noise in every episode of the run.
+    """
+    entropy = [key.env_seed, key.task_id, key.init_index]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
