@@ -1,0 +1,188 @@
+"""``report.md``: one page that says what was run, what was measured, and how each figure is defined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runners.report.words import (
+    clock_words,
+    count_words,
+    figure,
+    join_words,
+    macs_words,
+    milliseconds,
+    model_words,
+    p_value,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    ratio,
+    ratio_range,
+)
+from vlacache.types import STAGES
+
+_PLOT_TEXT = {
+    "success.png": "Success per task",
+    "latency_stages.png": "Latency by stage",
+    "latency_calls.png": "Latency over the episode and over the run",
+    "reuse.png": "Reuse ratio over the episode and per layer",
+}
+
+_DEFINITIONS = """\
+- **pair**: the same task, initial state and seed rolled out in both arms. A pair with an error in either arm is left
+  out of every figure and counted.
+- **success**: share of pairs, 95 % Wilson interval. **Difference**: policy minus baseline, Tango's score interval for
+  paired rates; p from the exact McNemar test. The tasks are taken as fixed, not as a sample of tasks.
+- **latency**: synchronised on both sides; deciding what to reuse is inside the total. Warm-up calls are left out and
+  counted; cold calls (the first of an episode) are in. Only calls made in this run count.
+- **speed-up**: median of the baseline's calls / median of the policy's calls over the pairs timed in both arms;
+  95 % bootstrap interval that draws pairs (2000 draws, seed 0).
+- **control rate**: policy-limited = executed actions / time inside the policy; achieved = executed actions / wall time
+  of the episodes, simulator included.
+- **reuse ratio**: reused (layer, vision token) pairs / all such pairs, mean over every call of the policy arm, cold and
+  fallback calls included. **MACs**: multiply-accumulates per call, mean; FLOPs are twice that.
+"""
+
+
+def format_markdown(summary: Mapping[str, Any], run: Mapping[str, Any], plots: Sequence[str]) -> str:
+    """The report of one run as Markdown with relative links to its plots."""
+    sections = [
+        f"# {summary['suite']} · {model_words(summary)} · cache {summary['cache']}",
+        _describe(summary),
+        "\n".join(f"- {line}" for line in summary["verdicts"]),
+        "## Success",
+        _success_table(summary),
+        _pair_table(summary),
+        "## Latency of a policy call",
+        _latency_table(summary),
+        "## Cache",
+        _cache_table(summary),
+        _fallback_line(summary),
+        *_images(plots),
+        "## Per task",
+        _task_table(summary),
+        "## Definitions",
+        _DEFINITIONS.rstrip(),
+        "## Provenance",
+        _provenance(summary, run),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; the first ``left`` columns are left-aligned, the others right-aligned."""
+    marks = [":--" if i < left else "--:" for i in range(len(header))]
+    lines = [header, marks, *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _describe(summary: Mapping[str, Any]) -> str:
+    return (
+        f"Run `{summary['run_id']}`: {count_words(summary['num_episodes'], 'pair')}, assets {summary['assets']}, "
+        f"{summary['device']} ({clock_words(summary['clock'])}), {summary['dtype']}, "
+        f"{count_words(summary['num_errors'], 'error episode')}."
+    )
+
+
+def _success_table(summary: Mapping[str, Any]) -> str:
+    success, counts, total = summary["success_rate"], summary["success_counts"], summary["num_episodes"]
+    rows = [
+        [name, f"{counts[arm]}/{total}", percent(success[arm]), percent_range(success[f"{arm}_ci95"])]
+        for name, arm in (("no cache", "baseline"), (str(summary["cache"]), "policy"))
+    ]
+    note = "one arm" if summary["mirrored"] else p_value(success["mcnemar_p"])
+    rows.append(["difference", note, points(success["difference"]), points_range(success["difference_ci95"])])
+    return table(["arm", "k/n", "success", "95 % interval"], rows)
+
+
+def _pair_table(summary: Mapping[str, Any]) -> str:
+    outcomes = {name: str(number) for name, number in summary["pair_outcomes"].items()}
+    if summary["mirrored"]:
+        return ""
+    cache = str(summary["cache"])
+    return table(
+        ["pairs", "no cache succeeds", "no cache fails"],
+        [
+            [f"{cache} succeeds", outcomes["both"], outcomes["only_policy"]],
+            [f"{cache} fails", outcomes["only_baseline"], outcomes["neither"]],
+        ],
+    )
+
+
+def _latency_table(summary: Mapping[str, Any]) -> str:
+    latency, speedup, calls = summary["latency_ms"], summary["speedup"], summary["calls"]
+    rows = [[f"end to end, {name} (ms)", *_both(latency, name, milliseconds)] for name in ("p50", "p90", "p99", "mean")]
+    rows += [[f"{stage}, mean (ms)", *_both(summary["stage_ms"], stage, milliseconds)] for stage in STAGES]
+    rows += [
+        ["control rate, policy-limited (Hz)", *(figure(summary["control_hz"][arm]) for arm in ("baseline", "policy"))],
+        ["control rate, achieved (Hz)", *(figure(summary["achieved_hz"][arm]) for arm in ("baseline", "policy"))],
+    ]
+    for label, name in (("timed calls", "timed"), ("of them cold", "cold"), ("warm-up left out", "warmup_excluded")):
+        rows.append([label, str(calls["baseline"][name]), str(calls["policy"][name])])
+    speed = [
+        [label, ratio(speedup[name]), ratio_range(speedup[f"{name}_ci95"])]
+        for label, name in (("end to end", "end_to_end"), ("prefill", "prefill"))
+    ]
+    header = ["", "no cache", str(summary["cache"])]
+    return table(header, rows) + "\n\n" + table(["speed-up", "ratio of medians", "95 % interval"], speed)
+
+
+def _both(values: Mapping[str, Any], name: str, write: Any) -> list[str]:
+    return [write(values[arm][name]) for arm in ("baseline", "policy")]
+
+
+def _cache_table(summary: Mapping[str, Any]) -> str:
+    rows = [
+        ["reuse ratio, all calls", percent(summary["reuse_ratio"])],
+        ["reuse ratio, calls that used the cache", percent(summary["reuse_ratio_when_cached"])],
+        ["calls that fell back to the dense path", percent(summary["fallback"]["share"])],
+        ["oldest K/V read, policy calls ago (mean, max)", _age_words(summary["max_age"])],
+        ["MACs per call, no cache", macs_words(summary["macs"]["baseline"])],
+        ["MACs per call, with the cache", macs_words(summary["macs"]["policy"])],
+    ]
+    return table(["", str(summary["cache"])], rows)
+
+
+def _age_words(age: Mapping[str, float | None]) -> str:
+    return join_words(figure(age["mean"]) + ",", figure(age["max"], 0))
+
+
+def _fallback_line(summary: Mapping[str, Any]) -> str:
+    reasons = summary["fallback"]["by_reason"]
+    if len(reasons) == 0:
+        return ""
+    parts = [f"{name} {item['calls']} ({percent(item['share'])})" for name, item in reasons.items()]
+    return f"Fallback calls by reason: {', '.join(parts)}."
+
+
+def _images(plots: Sequence[str]) -> list[str]:
+    return [f"![{_PLOT_TEXT.get(path.rsplit('/', 1)[-1], path)}]({path})" for path in plots]
+
+
+def _task_table(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for task in summary["tasks"]:
+        success, total = task["success_rate"], task["num_episodes"]
+        cells = [
+            join_words(f"{task['success_counts'][arm]}/{total}", percent_range(success[f"{arm}_ci95"], 0))
+            for arm in ("baseline", "policy")
+        ]
+        dropped = str(task["num_pairs_dropped_error"])
+        rows.append([str(task["task_id"]), task["instruction"], *cells, points(success["difference"]), dropped])
+    header = ["task", "instruction", "no cache", str(summary["cache"]), "difference", "dropped for errors"]
+    return table(header, rows, left=2)
+
+
+def _provenance(summary: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    rows = [
+        ["created", str(run["created_at"])],
+        ["git commit", str(run["git_commit"] or "unknown")],
+        ["config hash", str(run["config_hash"])],
+        ["checkpoint", str(run.get("checkpoint") or "none")],
+        ["placement", str(summary["placement"])],
+        *([f"version of {name}" if name != "machine" else name, str(v)] for name, v in sorted(run["versions"].items())),
+        *([f"cache.{name}", str(value)] for name, value in sorted(summary["resolved_cache"].items())),
+    ]
+    return table(["", ""], rows, left=2)

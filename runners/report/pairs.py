@@ -1,0 +1,56 @@
+"""Episodes joined into pairs: the same task, initial state and seed in both arms."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from runners.report.stats import PairCounts
+
+PAIR_KEY = ["suite", "task_id", "init_index", "env_seed", "placement"]
+ARMS = ("policy", "baseline")
+
+
+def is_mirrored(episodes: pd.DataFrame, cache: str) -> bool:
+    """True for ``cache=none`` with one arm, which is then written into both columns."""
+    return cache == "none" and episodes["arm"].nunique() == 1
+
+
+def pair_episodes(episodes: pd.DataFrame, *, mirrored: bool = False) -> pd.DataFrame:
+    """One row per pair key in order of task and initial state.
+
+    Returns:
+        Columns of the key, ``instruction``, and for each arm ``slug_*`` and ``status_*`` (null when that arm has not
+        been run). ``scored`` is true when both arms ended without an error.
+    """
+    sides = []
+    for arm in ARMS:
+        rows = episodes if mirrored else episodes[episodes["arm"] == arm]
+        side = rows[[*PAIR_KEY, "instruction", "slug", "status"]]
+        sides.append(side.rename(columns={"slug": f"slug_{arm}", "status": f"status_{arm}"}))
+    policy, baseline = sides
+    pairs = policy.merge(baseline.drop(columns="instruction"), on=PAIR_KEY, how="outer", sort=True)
+    names = baseline.set_index(PAIR_KEY)["instruction"]
+    pairs["instruction"] = pairs["instruction"].fillna(pairs[PAIR_KEY].join(names, on=PAIR_KEY)["instruction"])
+    ended = {arm: pairs[f"status_{arm}"].isin(["success", "failure"]) for arm in ARMS}
+    pairs["scored"] = ended["policy"] & ended["baseline"]
+    return pairs
+
+
+def count_outcomes(pairs: pd.DataFrame) -> PairCounts:
+    """The paired 2x2 table over the scored pairs."""
+    scored = pairs[pairs["scored"]]
+    policy = scored["status_policy"] == "success"
+    baseline = scored["status_baseline"] == "success"
+    return PairCounts(
+        both=int((policy & baseline).sum()),
+        only_policy=int((policy & ~baseline).sum()),
+        only_baseline=int((~policy & baseline).sum()),
+        neither=int((~policy & ~baseline).sum()),
+    )
+
+
+def count_dropped(pairs: pd.DataFrame) -> tuple[int, int]:
+    """(pairs dropped because an arm ended in an error, pairs of which an arm has not been run)."""
+    has_error = (pairs["status_policy"] == "error") | (pairs["status_baseline"] == "error")
+    unfinished = ~has_error & (pairs["slug_policy"].isna() | pairs["slug_baseline"].isna())
+    return int(has_error.sum()), int(unfinished.sum())

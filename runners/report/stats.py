@@ -1,0 +1,153 @@
+"""Intervals and tests, each a pure function of counts or calls. No data gives None, never 0.
+
+Sources: Wilson 1927; McNemar exact (binomial on the discordant pairs); Tango 1998, Statistics in Medicine 17:891
+(score interval of a paired difference, the one that inverts McNemar's score test).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import norm
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+LEVEL = 0.95
+BOOTSTRAP_RESAMPLES = 2000
+BOOTSTRAP_SEED = 0
+#: Below this many pairs a bootstrap over pairs says nothing, so no interval is given.
+BOOTSTRAP_MIN_PAIRS = 5
+
+
+class Interval(NamedTuple):
+    """A two-sided confidence interval."""
+
+    low: float
+    high: float
+
+
+class PairCounts(NamedTuple):
+    """The paired 2x2 table: pairs in which both, one or neither arm succeeded."""
+
+    both: int
+    only_policy: int
+    only_baseline: int
+    neither: int
+
+    @property
+    def total(self) -> int:
+        """All scored pairs."""
+        return sum(self)
+
+
+def wilson_interval(successes: int, trials: int, level: float = LEVEL) -> Interval | None:
+    """Wilson score interval of a proportion; None without trials."""
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes: expected 0 .. trials = {trials}, got {successes}")
+    if trials == 0:
+        return None
+    low, high = proportion_confint(successes, trials, alpha=1.0 - level, method="wilson")
+    return Interval(max(0.0, float(low)), min(1.0, float(high)))
+
+
+def mcnemar_p(counts: PairCounts) -> float | None:
+    """Two-sided exact McNemar p-value; 1 when no pair is discordant, None without pairs."""
+    if counts.total == 0:
+        return None
+    if counts.only_policy + counts.only_baseline == 0:
+        return 1.0
+    table = [[counts.both, counts.only_policy], [counts.only_baseline, counts.neither]]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def paired_difference(counts: PairCounts) -> float | None:
+    """Success rate of the policy minus that of the baseline over the same pairs."""
+    if counts.total == 0:
+        return None
+    return (counts.only_policy - counts.only_baseline) / counts.total
+
+
+def paired_difference_interval(counts: PairCounts, level: float = LEVEL) -> Interval | None:
+    """Tango's score interval of ``paired_difference``; it excludes 0 exactly when McNemar's score test rejects."""
+    b, c, n = counts.only_policy, counts.only_baseline, counts.total
+    if n == 0:
+        return None
+    z2 = float(norm.ppf(0.5 + level / 2.0)) ** 2
+    if b + c == 0:
+        half = z2 / (n + z2)  # the score equation has this closed form without discordant pairs
+        return Interval(-half, half)
+
+    def excess(delta: float) -> float:
+        """Squared score minus its critical value; its roots are the limits."""
+        beta = -b - c + (2 * n - b + c) * delta
+        gamma = -c * delta * (1.0 - delta)
+        only_baseline = (math.sqrt(max(0.0, beta * beta - 8.0 * n * gamma)) - beta) / (4.0 * n)
+        return (b - c - n * delta) ** 2 - z2 * n * (2.0 * only_baseline + delta * (1.0 - delta))
+
+    estimate = (b - c) / n
+    low = -1.0 if estimate == -1.0 else float(brentq(excess, -1.0, estimate, xtol=1e-15))
+    high = 1.0 if estimate == 1.0 else float(brentq(excess, estimate, 1.0, xtol=1e-15))
+    return Interval(low, high)
+
+
+def ratio_of_medians(baseline: Sequence[NDArray[np.float64]], policy: Sequence[NDArray[np.float64]]) -> float | None:
+    """Median of all baseline values / median of all policy values: above 1 the policy is faster.
+
+    Args:
+        baseline, policy: per pair, the values of its calls in that arm.
+    """
+    top, bottom = _pooled_median(baseline), _pooled_median(policy)
+    if top is None or bottom is None or bottom == 0.0 or top == 0.0:
+        return None
+    return top / bottom
+
+
+def bootstrap_ratio_of_medians(
+    baseline: Sequence[NDArray[np.float64]],
+    policy: Sequence[NDArray[np.float64]],
+    *,
+    level: float = LEVEL,
+    resamples: int = BOOTSTRAP_RESAMPLES,
+    seed: int = BOOTSTRAP_SEED,
+) -> Interval | None:
+    """Percentile bootstrap of ``ratio_of_medians`` that draws pairs, so both arms of an episode stay together."""
+    if len(baseline) != len(policy):
+        raise ValueError(f"pairs: expected as many baseline as policy episodes, got {len(baseline)} and {len(policy)}")
+    if len(policy) < BOOTSTRAP_MIN_PAIRS or ratio_of_medians(baseline, policy) is None:
+        return None
+    top, bottom = _WeightedMedian(baseline), _WeightedMedian(policy)
+    rng = np.random.default_rng(seed)
+    num_pairs = len(policy)
+    ratios = np.empty(resamples)
+    for i in range(resamples):
+        weights = np.bincount(rng.integers(num_pairs, size=num_pairs), minlength=num_pairs)
+        ratios[i] = top(weights) / bottom(weights)
+    tail = 100.0 * (1.0 - level) / 2.0
+    low, high = np.percentile(ratios, [tail, 100.0 - tail])
+    return Interval(float(low), float(high))
+
+
+def _pooled_median(groups: Sequence[NDArray[np.float64]]) -> float | None:
+    values = np.concatenate(groups) if len(groups) > 0 else np.empty(0)
+    return None if values.size == 0 else float(np.median(values))
+
+
+class _WeightedMedian:
+    """Median of groups repeated by integer weights, sorted once: what concatenating the draws would give."""
+
+    def __init__(self, groups: Sequence[NDArray[np.float64]]) -> None:
+        values = np.concatenate(groups)
+        owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        order = np.argsort(values, kind="stable")
+        self._values, self._owner = values[order], owner[order]
+
+    def __call__(self, weights: NDArray[np.int64]) -> float:
+        cumulative = np.cumsum(weights[self._owner])
+        total = int(cumulative[-1])
+        middle = np.searchsorted(cumulative, [(total - 1) // 2, total // 2], side="right")
+        return float(self._values[middle].mean())

@@ -1,0 +1,181 @@
+"""The table on the terminal: at most 100 columns, plain text when the output is not a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from runners.report.palette import cache_color
+from runners.report.words import (
+    clock_words,
+    count_words,
+    figure,
+    join_words,
+    macs_words,
+    milliseconds,
+    model_words,
+    p_value,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    ratio,
+    ratio_range,
+)
+from vlacache.types import STAGES
+
+MAX_WIDTH = 100
+#: Label, no cache, policy, and what the comparison says.
+Row = tuple[str, str, str, str]
+#: For outputs that cannot write Unicode.
+_ASCII = str.maketrans({"─": "-", "·": "|", "•": "*", "└": " ", "…": "~"})
+
+
+def print_report(run_dir: str | Path, file: TextIO | None = None) -> None:
+    """Print the table of a run from its ``summary.json`` (written by ``write_report``)."""
+    path = Path(run_dir) / "summary.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: missing; write the report first (scripts/report.py {run_dir})")
+    print_summary(json.loads(path.read_text(encoding="utf-8")), file)
+
+
+def print_summary(summary: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """Print the table of a summary to ``file`` (default: standard output)."""
+    stream = sys.stdout if file is None else file
+    terminal = Console(file=stream)
+    width = min(MAX_WIDTH, terminal.width) if terminal.is_terminal else MAX_WIDTH
+    text = format_table(summary, width=width, color=terminal.is_terminal)
+    print_text(text, stream)
+
+
+def print_text(text: str, stream: TextIO) -> None:
+    """Write ``text``, in ASCII when the stream cannot encode it."""
+    encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
+    stream.write(text if encoding.startswith("utf") else text.translate(_ASCII))
+
+
+def format_table(summary: Mapping[str, Any], *, width: int = MAX_WIDTH, color: bool = False) -> str:
+    """The report of one run as text of at most ``width`` columns."""
+    verdicts = [_verdict(line) for line in summary["verdicts"]]
+    return render(["", *_title(summary), "", _table(summary), "", *verdicts, ""], width, color)
+
+
+def render(parts: list[Any], width: int, color: bool) -> str:
+    """Rich renderables as text without trailing blanks."""
+    buffer = io.StringIO()
+    system = "truecolor" if color else None
+    console = Console(file=buffer, width=width, force_terminal=color, color_system=system, highlight=False)  # type: ignore[arg-type]
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _title(summary: Mapping[str, Any]) -> list[Text]:
+    pairs = count_words(summary["num_episodes"], "pair")
+    first = Text(" ")
+    first.append(summary["suite"], "bold")
+    for part in (model_words(summary), f"cache {summary['cache']}", pairs):
+        first.append(" · ")
+        first.append(part, "bold yellow" if "UNTRAINED" in part else "bold")
+    where = (
+        f" {summary['assets']} · {summary['device']} ({clock_words(summary['clock'])}) · {summary['dtype']} · "
+        f"run {summary['run_id']}"
+    )
+    return [first, Text(where, "dim")]
+
+
+def _verdict(line: str) -> Padding:
+    table = Table.grid(padding=(0, 1))
+    table.add_row(Text("•", "dim"), Text(line))
+    return Padding(table, (0, 0, 0, 1))
+
+
+def _table(summary: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column(Text(""), no_wrap=True)
+    table.add_column("no cache", justify="right", no_wrap=True, header_style=f"bold {cache_color('none')}")
+    header = "same arm" if summary["mirrored"] else str(summary["cache"])
+    table.add_column(header, justify="right", no_wrap=True, header_style=f"bold {cache_color(summary['cache'])}")
+    table.add_column("against no cache", header_style="bold")
+    for section in (_success_rows, _latency_rows, _rate_rows):
+        for label, *cells in section(summary):
+            table.add_row(Text(f" {label}"), *cells)
+        table.add_section()
+    return table
+
+
+def _success_rows(summary: Mapping[str, Any]) -> list[Row]:
+    success, counts, total = summary["success_rate"], summary["success_counts"], summary["num_episodes"]
+    cells = {arm: f"{counts[arm]}/{total}  {percent(success[arm])}" for arm in ("baseline", "policy")}
+    outcomes = summary["pair_outcomes"]
+    discordant = f"{outcomes['only_baseline']} lost, {outcomes['only_policy']} won, {p_value(success['mcnemar_p'])}"
+    difference = join_words(points(success["difference"]), points_range(success["difference_ci95"]))
+    low, high = (percent_range(success[f"{arm}_ci95"]) for arm in ("baseline", "policy"))
+    return [
+        ("success", cells["baseline"], cells["policy"], difference),
+        ("  95 % interval", low, high, "" if summary["mirrored"] else discordant),
+        _errors_row(summary),
+    ]
+
+
+def _errors_row(summary: Mapping[str, Any]) -> Row:
+    dropped = summary["num_pairs_dropped_error"]
+    note = "" if dropped == 0 else f"{count_words(dropped, 'pair')} dropped"
+    errors = summary["num_errors_by_arm"]
+    return ("error episodes", str(errors["baseline"]), str(errors["policy"]), note)
+
+
+def _latency_rows(summary: Mapping[str, Any]) -> list[Row]:
+    latency, speedup = summary["latency_ms"], summary["speedup"]
+    notes = {name: _speedup_note(speedup, name) for name in ("end_to_end", "prefill")}
+    rows = [_row("ms per policy call, p50", latency, "p50", notes["end_to_end"])]
+    rows += [_row(f"{name:>23}", latency, name) for name in ("p90", "p99", "mean")]
+    stage_notes = {"prefill": notes["prefill"]}
+    rows += [_row(f"  {stage}, mean", summary["stage_ms"], stage, stage_notes.get(stage, "")) for stage in STAGES]
+    rows.append(_calls_row(summary))
+    return rows
+
+
+def _speedup_note(speedup: Mapping[str, Any], name: str) -> str:
+    if speedup[name] is None:
+        return ""
+    return join_words(ratio(speedup[name]), "speed-up", ratio_range(speedup[f"{name}_ci95"]))
+
+
+def _row(label: str, values: Mapping[str, Any], name: str, note: str = "") -> Row:
+    return (label, milliseconds(values["baseline"][name]), milliseconds(values["policy"][name]), note)
+
+
+def _calls_row(summary: Mapping[str, Any]) -> Row:
+    calls = summary["calls"]
+    baseline, policy = (f"{calls[arm]['timed']} ({calls[arm]['cold']} cold)" for arm in ("baseline", "policy"))
+    arms = ("policy",) if summary["mirrored"] else ("baseline", "policy")
+    warmup = sum(calls[arm]["warmup_excluded"] for arm in arms)
+    return ("calls timed", baseline, policy, f"{warmup} warm-up left out")
+
+
+def _rate_rows(summary: Mapping[str, Any]) -> list[Row]:
+    control, achieved, macs = summary["control_hz"], summary["achieved_hz"], summary["macs"]
+    has_both = macs["policy"] is not None and macs["baseline"] is not None
+    share = f"{percent(macs['policy'] / macs['baseline'])} of the dense count" if has_both else ""
+    return [
+        ("control Hz, policy-limited", figure(control["baseline"]), figure(control["policy"]), ""),
+        ("control Hz, achieved", figure(achieved["baseline"]), figure(achieved["policy"]), ""),
+        (
+            "reuse ratio",
+            "",
+            percent(summary["reuse_ratio"]),
+            f"dense fallback in {percent(summary['fallback']['share'])}",
+        ),
+        ("MACs per call", macs_words(macs["baseline"]), macs_words(macs["policy"]), share),
+    ]

@@ -1,0 +1,101 @@
+"""How figures are written, the same in the terminal, in Markdown and in plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NO_DATA = "n/a"
+_WEIGHTS = {"untrained": "UNTRAINED weights", "trained": "trained weights", "none": "scripted, no weights"}
+_CLOCKS = {"cpu": "synchronised cpu clock", "cuda_event": "CUDA events"}
+
+
+def weights_words(weights: str) -> str:
+    """``UNTRAINED weights``; an unknown kind is printed as it is."""
+    return _WEIGHTS.get(weights, f"{weights} weights")
+
+
+def clock_words(clock: str | None) -> str:
+    """Where times come from."""
+    return "no timed call" if clock is None else _CLOCKS.get(clock, clock)
+
+
+def model_words(summary: Mapping[str, Any]) -> str:
+    """``tiny_oft, UNTRAINED weights``."""
+    return f"{summary['model']}, {weights_words(summary['weights'])}"
+
+
+def count_words(number: int, noun: str) -> str:
+    """``1 pair``, ``20 pairs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def figure(value: float | None, digits: int = 1, unit: str = "") -> str:
+    """A number with a fixed count of decimals, or ``n/a``."""
+    return NO_DATA if value is None else f"{value:.{digits}f}{unit}"
+
+
+def percent(rate: float | None, digits: int = 1) -> str:
+    """A share of 1 in percent."""
+    return NO_DATA if rate is None else f"{100.0 * rate:.{digits}f} %"
+
+
+def points(difference: float | None, digits: int = 1) -> str:
+    """A difference of two rates in signed percentage points."""
+    if difference is None:
+        return NO_DATA
+    value = round(100.0 * difference, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{value:.{digits}f} pts" if value == 0 else f"{value:+.{digits}f} pts"
+
+
+def percent_range(interval: Sequence[float] | None, digits: int = 1) -> str:
+    """``[69.9, 97.2]`` in percent, empty without an interval."""
+    if interval is None:
+        return ""
+    return f"[{100.0 * interval[0]:.{digits}f}, {100.0 * interval[1]:.{digits}f}]"
+
+
+def points_range(interval: Sequence[float] | None, digits: int = 1) -> str:
+    """``[-23.0, +12.0]`` in percentage points, empty without an interval."""
+    if interval is None:
+        return ""
+    return f"[{100.0 * interval[0]:+.{digits}f}, {100.0 * interval[1]:+.{digits}f}]"
+
+
+def ratio(value: float | None, digits: int = 2) -> str:
+    """``1.32x``."""
+    return figure(value, digits, "x")
+
+
+def ratio_range(interval: Sequence[float] | None, digits: int = 2) -> str:
+    """``[1.28, 1.36]``, empty without an interval."""
+    return "" if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+
+
+def p_value(p: float | None) -> str:
+    """``p = 0.625``, ``p < 0.001``."""
+    if p is None:
+        return f"p {NO_DATA}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Three significant figures or whole milliseconds, whichever shows more."""
+    if value is None:
+        return NO_DATA
+    return f"{value:.0f}" if value == 0 or value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def macs_words(macs: float | None) -> str:
+    """``3.25 GMAC``."""
+    if macs is None:
+        return NO_DATA
+    for size, unit in ((1e12, "TMAC"), (1e9, "GMAC"), (1e6, "MMAC")):
+        if macs >= size:
+            return f"{macs / size:.2f} {unit}"
+    return f"{macs:.0f} MAC"
+
+
+def join_words(*parts: str) -> str:
+    """Parts with single spaces, empty ones left out."""
+    return " ".join(part for part in parts if part)
