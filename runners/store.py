@@ -119,7 +119,8 @@ class RunStore:
             return
         if self.run.views:
             raise RuntimeError(
-                f"trace layout (views, grid, layers): run.json says {stored}, the policy gives {given}; use a new run_id"
+                f"trace layout (views, grid, layers): run.json says {stored}, the policy gives {given}; "
+                "use a new run_id"
             )
         self.run = replace(self.run, views=given[0], grid=given[1], num_layers=given[2])
         self._write_run()
