@@ -1,0 +1,235 @@
+"""LIBERO by the protocol of the OpenVLA and OFT scripts, on hf-libero.
+
+What is not obvious, and why it is so:
+
+- An episode is ``reset`` (which draws fixture poses), then the init state, then ``NUM_SETTLE_STEPS`` steps with an open
+  gripper that do not count. Objects of an init state hang in the air; settling drops them.
+- Fixture poses come from numpy's global generator at every reset. ``reseed="episode"`` seeds it before each reset, so
+  an episode depends on ``(init_index, seed)`` alone. ``reseed="task"`` copies the official scripts, which seed once:
+  the n-th episode of an env then depends on how many came before. Either way the stream is private to the env.
+- robosuite builds no new model on a reset here (``hard_reset=False``); the gripper's command, which such a reset
+  forgets to clear, is cleared by us, and an episode equals its hard-reset twin bit by bit.
+- Observations are those of robosuite's observables: sampled two physics substeps (4 ms) before the end of the control
+  step. Pictures are drawn from that instant only when ``observe`` names a camera.
+- Pictures are ``[::-1, ::-1]`` of robosuite's, as the models were trained: upright, and mirrored left to right.
+- ``LeanStepper`` replaces robosuite's step loop; its trajectory is equal bit by bit.
+- The axis-angle in proprio is not folded to angles below pi, as in the training data of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.assets import ResolvedAssets
+from runners.envs.base import EnvSpec, SuccessRule, TimeStep
+from runners.envs.conventions import quat_xyzw_to_axis_angle, rotate_180
+from runners.envs.libero_runtime import prepare
+from runners.envs.libero_tasks import LIBERO_SUITES, LiberoTask, load_task
+from runners.envs.lifecycle import EpisodeLifecycle
+from vlacache.types import LIBERO_ACTION_SPEC, Observation
+
+__all__ = ["LIBERO_SUITES", "LiberoEnv", "make_libero_env"]
+
+Reseed = Literal["episode", "task"]
+
+#: Our camera name -> robosuite's.
+CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
+CONTROL_HZ = 20.0
+NUM_SETTLE_STEPS = 10
+SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+
+
+class LiberoEnv:
+    """One LIBERO task; fulfils ``runners.envs.base.Env``. Built by ``make_libero_env``."""
+
+    def __init__(self, spec: EnvSpec, task: LiberoTask, *, reseed: Reseed, image_size: int) -> None:
+        # Imported late: both import MuJoCo, for which prepare() chooses the OpenGL library first.
+        from libero.libero.envs.env_wrapper import ControlEnv
+
+        self.spec = spec
+        self._init_states = task.init_states
+        self._reseed = reseed
+        self._image_size = image_size
+        self._lifecycle = EpisodeLifecycle(spec)
+        self._rng_state: Mapping[str, Any] | None = None
+        with _private_numpy_seed(seed=0):
+            self._control_env = ControlEnv(
+                bddl_file_name=str(task.bddl_file),
+                use_camera_obs=False,
+                has_offscreen_renderer=False,
+                hard_reset=False,
+                control_freq=CONTROL_HZ,
+            )
+        self._renderer: Any = None
+        self._stepper: Any = None
+        self._sample: Any = None
+
+    def reset(self, *, init_index: int, seed: int) -> TimeStep:
+        """Draw the fixtures, set init state ``init_index``, let everything settle. See ``Env.reset``."""
+        from runners.envs.libero_stepper import LeanStepper
+
+        self._lifecycle.check_reset(init_index)
+        robosuite_env = self._robosuite_env()
+        for robot in robosuite_env.robots:
+            robot.gripper.current_action = np.zeros(robot.gripper.dof)  # robosuite keeps it from the last episode
+        rng_state = self._rng_state if self._reseed == "task" else None
+        with _private_numpy_seed(seed=seed, state=rng_state) as end_state:
+            self._control_env.reset()
+        self._rng_state = end_state
+        self._control_env.set_init_state(self._init_states[init_index])
+        self._stepper = LeanStepper(robosuite_env)
+        success = False
+        for _ in range(NUM_SETTLE_STEPS):
+            success = self._advance(SETTLE_ACTION)
+        return self._lifecycle.begin(success=success)
+
+    def step(self, action: NDArray[np.floating]) -> TimeStep:
+        """One control step of 50 ms without a picture. Entries outside [-1, 1] are clipped by the controller."""
+        self._lifecycle.check_step(action)
+        return self._lifecycle.advance(success=self._advance(np.asarray(action, dtype=np.float64)))
+
+    def observe(self, cameras: Sequence[str] = ()) -> Observation:
+        """Proprio float32[8] and the named pictures uint8[image_size, image_size, 3] of the last sample."""
+        self._lifecycle.check_observe(cameras)
+        sample = self._sample
+        axis_angle = quat_xyzw_to_axis_angle(sample.hand_quat_wxyz[[1, 2, 3, 0]])
+        return Observation(
+            images={name: rotate_180(self._open_renderer().render(sample.qpos, CAMERAS[name])) for name in cameras},
+            instruction=self.spec.instruction,
+            proprio=np.concatenate([sample.eef_pos, axis_angle, sample.gripper_qpos]).astype(np.float32),
+            step=self._lifecycle.step,
+        )
+
+    def privileged(self) -> Any:
+        """Live ``LiberoState``; read it again after each step."""
+        from runners.envs.libero_state import LiberoState
+
+        return LiberoState.of(self._robosuite_env())
+
+    def close(self) -> None:
+        """Free renderer and simulator. May be called twice; every other call raises ``RuntimeError`` afterwards."""
+        if self._renderer is not None:
+            self._renderer.close()
+        if self._control_env is not None:
+            self._control_env.close()
+        self._renderer = self._control_env = self._stepper = self._sample = None
+
+    def _advance(self, action: NDArray[np.float64]) -> bool:
+        """One control step; whether the goal holds after it."""
+        robosuite_env = self._robosuite_env()
+        # Visual changes (the burner's glow) follow here and not after the step: pictures show them one step late, as
+        # robosuite's do. Physics does not read them.
+        robosuite_env._post_process()
+        self._sample = self._stepper.step(action)
+        return bool(robosuite_env._check_success())
+
+    def _robosuite_env(self) -> Any:
+        if self._control_env is None:
+            raise RuntimeError("the env was closed: build a new one")
+        return self._control_env.env
+
+    def _open_renderer(self) -> Any:
+        """The renderer, made at the first picture: a run of a scripted policy needs no OpenGL."""
+        if self._renderer is None:
+            from runners.envs.libero_render import CameraRenderer
+
+            model = self._robosuite_env().sim.model._model
+            self._renderer = CameraRenderer(model, self._image_size, self.spec.assets.render)
+        return self._renderer
+
+
+def make_libero_env(
+    suite: str,
+    task_id: int,
+    *,
+    assets: ResolvedAssets,
+    max_steps: int | None = None,
+    reseed: Reseed = "episode",
+    placement: str = "official",
+    render: str = "fast",
+    success_rule: SuccessRule = "first",
+    image_size: int = 256,
+    allow_untested_mujoco: bool = False,
+) -> LiberoEnv:
+    """Build one task of a LIBERO suite.
+
+    Args:
+        suite: ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` or ``libero_90``.
+        task_id: in the official order. assets: from ``runners.assets.resolve_assets``.
+        max_steps: None for the suite's own limit. reseed: see the module docstring.
+        placement: ``official``, the init states of the package. render: must agree with ``assets.provenance.render``.
+        success_rule: when an episode ends. image_size: pixels, 256 by the protocol.
+        allow_untested_mujoco: run on any MuJoCo and mark the run.
+
+    Raises:
+        ValueError: an argument outside its choices.
+        RuntimeError: MuJoCo outside the tested range, or a missing package or library.
+    """
+    _check_arguments(assets, max_steps, reseed, placement, render, success_rule, image_size)
+    if suite not in LIBERO_SUITES:
+        raise ValueError(f"suite: expected one of {', '.join(LIBERO_SUITES)}, got {suite!r}")
+    versions = prepare(assets.root, allow_untested_mujoco=allow_untested_mujoco)
+    task = load_task(suite, task_id)
+    spec = EnvSpec(
+        suite=suite,
+        task_id=task_id,
+        instruction=task.instruction,
+        control_hz=CONTROL_HZ,
+        max_steps=LIBERO_SUITES[suite] if max_steps is None else max_steps,
+        cameras=tuple(CAMERAS),
+        action_spec=LIBERO_ACTION_SPEC,
+        success_rule=success_rule,
+        num_init_states=len(task.init_states),
+        assets=assets.provenance,
+        placement=placement,
+        versions={**versions, "reseed": reseed},
+    )
+    return LiberoEnv(spec, task, reseed=reseed, image_size=image_size)
+
+
+def _check_arguments(
+    assets: ResolvedAssets,
+    max_steps: int | None,
+    reseed: str,
+    placement: str,
+    render: str,
+    success_rule: str,
+    image_size: int,
+) -> None:
+    choices = {
+        "reseed": (reseed, get_args(Reseed)),
+        "placement": (placement, ("official",)),
+        "render": (render, (assets.provenance.render,)),
+        "success_rule": (success_rule, get_args(SuccessRule)),
+    }
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise ValueError(f"suite.{name}: expected one of {', '.join(allowed)}, got {value!r}")
+    for name, number in (("max_steps", max_steps), ("image_size", image_size)):
+        if number is not None and number < 1:
+            raise ValueError(f"suite.{name}: expected at least 1, got {number}")
+
+
+@contextmanager
+def _private_numpy_seed(*, seed: int, state: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    """Give robosuite, which draws from numpy's global generator, a stream of its own; restore the global one after.
+
+    Args:
+        seed: starts the stream. state: continues an earlier stream instead.
+
+    Yields:
+        A dict that holds the state of the stream once the block has ended.
+    """
+    outer = np.random.get_state()  # noqa: NPY002 - robosuite uses the global generator
+    end_state: dict[str, Any] = {}
+    np.random.seed(seed) if state is None else np.random.set_state(state)  # noqa: NPY002
+    try:
+        yield end_state
+    finally:
+        end_state.update(np.random.get_state(legacy=False))  # noqa: NPY002
+        np.random.set_state(outer)  # noqa: NPY002
