@@ -59,8 +59,7 @@ class ModelSection:
 
     name: StrictStr
     checkpoint: StrictStr | None = None
-    revision: StrictStr | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     num_open_loop_steps: Count | None = None
 
 
@@ -81,7 +80,7 @@ class RunnerConfig:
     video: Index
     dry_run: StrictBool
     shared_baseline: StrictStr | None
-    retime_pairs: Index
+    retime_pairs: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def parse_config(raw: Mapping[str, Any], choices: Mapping[str, str]) -> RunConfi
     _check_episodes(config.suite)
     _check_device(config.device)
     _check_run_id(config.run_id)
-    _check_scripted(config)
+    _check_arms(config)
     return config
 
 
@@ -189,6 +188,8 @@ def _describe(problem: Mapping[str, Any], prefix: str) -> str:
         return f"{key}: required and absent; the file of its group in configs/ must set it"
     if kind == "value_error":
         return str(problem["ctx"]["error"])  # raised by the policy's own check, which names its key
+    if kind == "greater_than_equal":
+        return f"{key}: expected {problem['ctx']['ge']} or more, got {got!r}"
     return f"{key}: expected {_EXPECTED.get(kind) or problem['msg'].removeprefix('Input should be ')}, got {got!r}"
 
 
@@ -235,6 +236,8 @@ def _check_run_id(run_id: str | None) -> None:
 _RUN_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-def _check_scripted(config: RunConfig) -> None:
+def _check_arms(config: RunConfig) -> None:
     if config.model.name == "expert" and config.cache.name != "none":
         raise ConfigError(f"model=expert has no keys and values to reuse, got cache={config.cache.name}: add cache=none")
+    if config.runner.self_pair and config.cache.name != "none":
+        raise ConfigError(f"runner.self_pair compares the baseline with itself, got cache={config.cache.name}: add cache=none")

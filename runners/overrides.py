@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,9 +38,19 @@ def config_dir() -> Path:
 
 def groups() -> tuple[str, ...]:
     """Config groups in the order of ``config.yaml``."""
-    defaults = yaml.safe_load((config_dir() / f"{CONFIG_NAME}.yaml").read_text(encoding="utf-8"))["defaults"]
-    names = [next(iter(entry)) for entry in defaults if isinstance(entry, Mapping)]
-    return tuple(name for name in names if "override " not in name)
+    return tuple(_defaults())
+
+
+def default_choice(group: str) -> str | None:
+    """The file that is taken when the command does not name one."""
+    return _defaults()[group]
+
+
+@functools.cache
+def _defaults() -> dict[str, str | None]:
+    entries = yaml.safe_load((config_dir() / f"{CONFIG_NAME}.yaml").read_text(encoding="utf-8"))["defaults"]
+    merged = {key: value for entry in entries if isinstance(entry, Mapping) for key, value in entry.items()}
+    return {key: value for key, value in merged.items() if not key.startswith("override ")}
 
 
 def group_choices(group: str) -> tuple[str, ...]:

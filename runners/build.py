@@ -1,0 +1,213 @@
+"""From config names to objects: the only module that joins a name to a builder, and that imports models.
+
+Heavy imports happen inside the functions, so that a mistake in the command is reported before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from runners.config import RunConfig, SuiteConfig
+from runners.envs.base import AssetProvenance, Env
+from vlacache.types import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """Envs of one suite.
+
+    Attributes:
+        make_env: task id -> env. num_init_states: valid initial states of every task are 0 .. n-1.
+        assets: provenance, the same for every task. versions: facts for the run record (mujoco, renderer ...).
+    """
+
+    make_env: Callable[[int], Env]
+    num_init_states: int
+    assets: AssetProvenance
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """The two policies of a run and what the record says about them.
+
+    Attributes:
+        policy: None when the run has one arm (``cache=none``).
+        device: name of the accelerator, or ``cpu``. accelerator: the same, None on a CPU.
+    """
+
+    baseline: Policy
+    policy: Policy | None
+    device: str
+    accelerator: str | None
+    dtype: str
+    checkpoint: str | None
+    num_layers: int = 0
+    views: tuple[str, ...] = ()
+    grid: tuple[int, ...] = ()
+    resolved_cache: dict[str, Any] = field(default_factory=dict)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch; 0 is a seed like any other."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the simulators draw from the global generator
+    torch.manual_seed(seed)
+
+
+def build_simulator(config: RunConfig) -> Simulator:
+    """Envs of ``config.suite``.
+
+    Raises:
+        ValueError: an asset folder or render mode that does not exist. RuntimeError: the simulator is not installed or
+            its assets cannot be had.
+    """
+    builders: dict[str, Callable[[RunConfig], Simulator]] = {"toy": _toy, "libero": _libero}
+    return builders[config.suite.backend](config)
+
+
+def _toy(config: RunConfig) -> Simulator:
+    from runners.envs.toy import make_toy_env
+
+    suite = config.suite
+
+    def make_env(task_id: int) -> Env:
+        return make_toy_env(task_id, max_steps=suite.max_steps, success_rule=suite.success_rule)
+
+    spec = make_env(0).spec
+    return Simulator(make_env, spec.num_init_states, spec.assets, spec.versions)
+
+
+def _libero(config: RunConfig) -> Simulator:
+    from runners.assets import resolve_assets
+    from runners.envs.libero import make_libero_env
+    from runners.envs.libero_runtime import prepare
+
+    suite = config.suite
+    assets = resolve_assets(config.assets, suite=suite.name, render=render_mode(suite, config.assets))
+
+    def make_env(task_id: int) -> Env:
+        return make_libero_env(
+            suite.name,
+            task_id,
+            assets=assets,
+            max_steps=suite.max_steps,
+            reseed=suite.reseed,
+            placement=suite.placement,
+            render=assets.provenance.render,
+            success_rule=suite.success_rule,
+        )
+
+    return Simulator(make_env, LIBERO_INIT_STATES, assets.provenance, prepare(assets.root))
+
+
+#: hf-libero ships 50 initial states with every task.
+LIBERO_INIT_STATES = 50
+
+
+def render_mode(suite: SuiteConfig, assets: str) -> str:
+    """``suite.render``, or what fits the assets: the built-in ones were made for ``fast``."""
+    if suite.render is not None:
+        return suite.render
+    return "fast" if assets == "builtin" else "reference"
+
+
+def build_arms(config: RunConfig) -> Arms:
+    """Baseline and policy of ``config.model`` and ``config.cache``; both share one set of weights.
+
+    Raises:
+        ValueError: a model setting that does not fit. FileNotFoundError: the checkpoint is missing.
+    """
+    return _expert_arms(config) if config.model.name == "expert" else _model_arms(config)
+
+
+def _expert_arms(config: RunConfig) -> Arms:
+    from runners.experts import build_expert
+
+    expert = build_expert(config.suite.name)
+    second = build_expert(config.suite.name) if config.runner.self_pair else None
+    return Arms(expert, second, "cpu", None, "float64", None, resolved_cache={"name": "none"})
+
+
+def _model_arms(config: RunConfig) -> Arms:
+    from vlacache.core.policies import build_cache_policy
+    from vlacache.models.factory import ModelConfig, load_model
+    from vlacache.models.policy import CachedPolicy
+
+    device = resolve_device(config.device)
+    model = config.model
+    # Untrained weights keep ModelConfig's own seed: another `seed` means other episodes, not another model.
+    loaded = load_model(
+        ModelConfig(
+            name=model.name,
+            checkpoint=model.checkpoint,
+            dtype=model.dtype,
+            num_open_loop_steps=model.num_open_loop_steps,
+            device=device,
+        )
+    )
+    baseline = CachedPolicy(loaded, build_cache_policy("none"))
+    policy = None
+    if config.cache.name != "none" or config.runner.self_pair:
+        policy = CachedPolicy(loaded, build_cache_policy(config.cache.name, config.cache.numbers))
+    accelerator = accelerator_name(device)
+    return Arms(
+        baseline,
+        policy,
+        device=accelerator or "cpu",
+        accelerator=accelerator,
+        dtype=loaded.info.dtype,
+        checkpoint=loaded.info.checkpoint,
+        num_layers=loaded.info.num_layers,
+        views=loaded.info.views,
+        grid=loaded.info.grid,
+        resolved_cache=(policy or baseline).resolved_cache,
+    )
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` when torch sees a GPU, else ``cpu``.
+
+    Raises:
+        ValueError: a GPU is asked for that is not there.
+    """
+    import torch
+
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if available else "cpu"
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= available:
+        raise ValueError(f"device={device}: torch sees {available} CUDA devices; use device=auto or device=cpu")
+    return device
+
+
+def accelerator_name(device: str) -> str | None:
+    """Name of the GPU, e.g. ``NVIDIA H100 80GB HBM3``; None on a CPU."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
+
+
+def build_observers(config: RunConfig) -> list[Any]:
+    """Progress, and what ``runner.video`` and ``logger`` ask for."""
+    from runners.progress import ProgressObserver
+
+    observers: list[Any] = [ProgressObserver()]
+    if config.runner.video:
+        from runners.video import VideoObserver
+
+        observers.append(VideoObserver(config.runner.video))
+    if config.logger.name == "wandb":
+        from runners.wandb_logger import WandbLogger
+
+        observers.append(WandbLogger(mode=config.logger.mode, project=config.logger.project))
+    return observers
+

@@ -1,0 +1,60 @@
+"""The command ``python run.py ...`` (``vlacache-bench ...`` when installed)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from runners.help import help_text, wants_help
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command and leave with its exit code: 0 done, 1 the run failed, 2 bad input, 130 interrupted."""
+    if argv is not None:
+        sys.argv = [sys.argv[0], *argv]
+    try:
+        code = _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("\nstopped before the first episode", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _run(argv: list[str]) -> int:
+    if wants_help(argv):
+        print(help_text(argv))
+        return 0
+    from runners.config import ConfigError, check_cache
+    from runners.overrides import compose_runs, split_words
+
+    try:
+        _options, words = split_words(argv)
+        for run in compose_runs(words):
+            check_cache(run.config.cache)
+    except ConfigError as error:
+        print(f"error: {error}\nSee: python run.py --help", file=sys.stderr)
+        return 2
+    return _hand_to_hydra(words)
+
+
+def _hand_to_hydra(words: Sequence[str]) -> int:
+    """Compose once more, this time by Hydra's own rules (``-m``, ``--cfg job``, ``hydra.*``), and run every job."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    from runners.launch import INTERRUPTED, launch
+    from runners.overrides import CONFIG_NAME, config_dir, to_run
+
+    codes = [0]
+
+    @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=CONFIG_NAME)
+    def job(composed: DictConfig) -> None:
+        context = HydraConfig.get()
+        task_words = list(context.overrides.task) if context.mode.name == "MULTIRUN" else words
+        codes.append(launch(to_run(composed, context.runtime.choices), task_words))
+        if codes[-1] == INTERRUPTED:
+            sys.exit(INTERRUPTED)  # not the next job of a sweep
+
+    job()
+    return max(codes)

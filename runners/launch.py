@@ -1,0 +1,220 @@
+"""One run from its typed config to its report: plan, build, roll out, write."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+import yaml
+
+from runners.build import Arms, Simulator, build_arms, build_observers, build_simulator, seed_everything
+from runners.config import RunConfig
+from runners.estimate import describe_plan
+from runners.identity import collect_versions, config_hash
+from runners.overrides import ComposedRun
+from runners.plan import PairPlan, plan_episodes
+from runners.records import RunRecord
+from runners.suite import RunnerSettings, run_suite
+
+RESULTS = Path("results")
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def launch(run: ComposedRun, words: Sequence[str]) -> int:
+    """Do what the command asks for; returns the exit code and prints the reason for it.
+
+    Args:
+        run: checked config. words: the ``key=value`` words of the command, to say how to continue.
+    """
+    try:
+        run_dir = _launch(run, words)
+    except (ValueError, FileNotFoundError) as error:
+        return _fail(str(error), BAD_INPUT)
+    except RuntimeError as error:
+        return _fail(str(error), FAILED)
+    except _InterruptedRun:
+        return INTERRUPTED
+    if run_dir is not None:
+        _report(run_dir)
+    return OK
+
+
+class _InterruptedRun(Exception):
+    """Ctrl-C or SIGTERM, already said to the user."""
+
+
+def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
+    """Roll out what is missing; the run's folder, or None for a dry run."""
+    config = run.config
+    seed_everything(config.seed)
+    simulator = build_simulator(config)
+    plan = make_plan(config, simulator)
+    if config.runner.dry_run:
+        print(describe_plan(config, plan, RESULTS))
+        return None
+    run_id = config.run_id or find_unfinished(RESULTS, run) or new_run_id(config)
+    run_dir = RESULTS / run_id
+    command = continue_command(words, run_id)
+    arms = build_arms(config)
+    record = make_record(run, run_id, simulator, arms)
+    num_episodes = len(plan) * (1 if arms.policy is None else 2)
+    print(f"run {run_id}: {num_episodes} episodes of {config.suite.name}, records in {run_dir}/", flush=True)
+    print(f"Ctrl-C stops it, this continues it: {command}", flush=True)
+    try:
+        _roll_out(config, plan, simulator, arms, record, run_dir, yaml.safe_dump(run.resolved, sort_keys=False))
+    except KeyboardInterrupt:
+        _say_interrupted(run_dir, command)
+        raise _InterruptedRun from None
+    return run_dir
+
+
+def _roll_out(
+    config: RunConfig,
+    plan: tuple[PairPlan, ...],
+    simulator: Simulator,
+    arms: Arms,
+    record: RunRecord,
+    run_dir: Path,
+    config_yaml: str,
+) -> None:
+    from runners.store import RunStore
+
+    runner = config.runner
+    settings = RunnerSettings(
+        cache=config.cache.name,
+        reseed=config.suite.reseed,
+        max_errors=runner.max_errors,
+        shared_baseline=None if runner.shared_baseline is None else RESULTS / runner.shared_baseline,
+        retime_pairs=runner.retime_pairs,
+    )
+    with RunStore(run_dir, record, config_yaml) as store:
+        run_suite(
+            plan,
+            make_env=simulator.make_env,
+            baseline=arms.baseline,
+            policy=arms.policy,
+            store=store,
+            observers=build_observers(config),
+            settings=settings,
+        )
+
+
+def make_plan(config: RunConfig, simulator: Simulator) -> tuple[PairPlan, ...]:
+    """The pairs of the run. Raises ``ValueError`` for an initial state that the suite does not have."""
+    suite = config.suite
+    return plan_episodes(
+        suite.name,
+        suite.tasks,
+        suite.episodes_per_task,
+        suite.init_indices,
+        config.seed,
+        suite.placement,
+        simulator.num_init_states,
+    )
+
+
+def make_record(run: ComposedRun, run_id: str, simulator: Simulator, arms: Arms) -> RunRecord:
+    """Everything that says, years later, what the run was."""
+    config = run.config
+    return RunRecord(
+        run_id=run_id,
+        suite=config.suite.name,
+        model=config.model.name,
+        weights=arms.baseline.weights,
+        cache=config.cache.name,
+        assets=asdict(simulator.assets),
+        device=arms.device,
+        config=run.resolved,
+        config_hash=config_hash(run.resolved),
+        git_commit=git_commit(),
+        versions={**collect_versions(arms.accelerator), **simulator.versions},
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        checkpoint=arms.checkpoint,
+        dtype=arms.dtype,
+        views=list(arms.views),
+        grid=list(arms.grid),
+        num_layers=arms.num_layers,
+        resolved_cache=arms.resolved_cache,
+    )
+
+
+def new_run_id(config: RunConfig) -> str:
+    """``libero_spatial-tiny_oft-adaptive-20261121-094500`` (UTC)."""
+    now = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return f"{config.suite.name}-{config.model.name}-{config.cache.name}-{now}"
+
+
+def find_unfinished(results: Path, run: ComposedRun) -> str | None:
+    """The youngest run of the same config that was cut off: it has records, no summary, and no process writes to it."""
+    wanted = config_hash(run.resolved)
+    candidates = []
+    for path in results.glob("*/run.json"):
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            continue  # not ours to mend; `run_id=` names it when it is wanted
+        if stored.get("config_hash") == wanted and not (path.parent / "summary.json").exists() and _is_free(path.parent):
+            candidates.append((stored.get("created_at", ""), path.parent.name))
+    return max(candidates)[1] if candidates else None
+
+
+def _is_free(run_dir: Path) -> bool:
+    lock = run_dir / ".lock"
+    if not lock.exists():
+        return True
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def continue_command(words: Sequence[str], run_id: str) -> str:
+    """The command line that continues this run, whatever else is run in between."""
+    kept = [shlex.quote(word) for word in words if not word.startswith("run_id=")]
+    return " ".join(["python run.py", *kept, f"run_id={run_id}"])
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout, ``+dirty`` when tracked files differ; None outside a checkout of this project."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return f"{commit}+dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _report(run_dir: Path) -> None:
+    from runners.report import print_report, write_report
+
+    write_report(run_dir)
+    print_report(run_dir)
+    print(f"\nreport: {run_dir}/report.md   figures: {run_dir}/summary.json   plots: {run_dir}/plots/")
+
+
+def _say_interrupted(run_dir: Path, command: str) -> None:
+    episodes = run_dir / "episodes.jsonl"
+    num_saved = len(episodes.read_bytes().splitlines()) if episodes.exists() else 0
+    print(f"\nstopped: {num_saved} episodes are saved in {run_dir}/, the one in flight is lost", file=sys.stderr)
+    print(f"continue with: {command}", file=sys.stderr)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
