@@ -1,0 +1,156 @@
+"""Attention of some rows over all keys: the fast path, and the side path that reads a few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlacache.core.layout import TokenLayout
+from vlacache.core.relevance import relevance_scores
+from vlacache.core.schedule import row_entropies
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: bool) -> Tensor:
+    """Scaled dot-product attention, batch 1.
+
+    Args:
+        q: [H, n, D]. k, v: [H, N, D]. mask: bool[n, N] or None. is_causal: only valid for n == N.
+
+    Returns:
+        [n, H * D].
+    """
+    out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=is_causal)
+    return out[0].transpose(0, 1).flatten(1)
+
+
+def attention_rows(q: Tensor, k: Tensor, positions: Tensor | None, *, num_keys: int) -> Tensor:
+    """Softmax rows of a few queries, in float32.
+
+    Args:
+        q: [..., H, R, D]. k: [..., H, C, D].
+        positions: int64[..., R] for causal attention (broadcast over H), None for full attention.
+        num_keys: N; the slots from N on are ignored.
+
+    Returns:
+        float32[..., H, R, N].
+    """
+    scores = torch.matmul(q, k.transpose(-1, -2))[..., :num_keys].float().mul_(q.shape[-1] ** -0.5)
+    if positions is not None:
+        hidden = torch.arange(num_keys, device=k.device) > positions[..., None]
+        scores = scores.masked_fill_(hidden, float("-inf"))
+    return scores.softmax(dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadoutRequest:
+    """Which attention a policy wants to see in this call.
+
+    Attributes:
+        relevance_layers: layers whose ``relevance_rows`` are averaged into patch scores.
+        relevance_rows: int64[R] ascending prompt positions (never vision tokens, so always computed).
+        entropy_layers: layers whose mean row entropy is wanted.
+        entropy_rows: at most so many evenly spaced computed rows; None for all (exact).
+    """
+
+    relevance_layers: frozenset[int]
+    relevance_rows: Tensor
+    entropy_layers: frozenset[int]
+    entropy_rows: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReadoutRows:
+    """Where a segment's computed rows hold the rows to read.
+
+    Attributes:
+        entropy, relevance: int64 indices into the segment's rows.
+        positions: int64[n] prompt positions of the segment's rows.
+    """
+
+    entropy: Tensor
+    relevance: Tensor
+    positions: Tensor
+
+
+class Readout:
+    """Side attention of one prefill: query rows are put aside layer by layer and scored together at the end.
+
+    Scoring all layers in one batched product costs a fraction of doing it layer by layer, and K are still in the
+    cache when the prefill is over.
+    """
+
+    def __init__(self, request: ReadoutRequest, layout: TokenLayout, *, causal: bool) -> None:
+        self.request = request
+        self._layout = layout
+        self._causal = causal
+        self._entropy_queries: dict[int, tuple[Tensor, Tensor]] = {}
+        self._relevance_queries: dict[int, Tensor] = {}
+        self.scores: Tensor | None = None
+        self.entropies: Tensor | None = None
+
+    def rows(self, positions: Tensor) -> ReadoutRows:
+        """The rows to read in a segment that computes ``positions`` (int64[n], ascending)."""
+        index = torch.arange(positions.numel(), device=positions.device)
+        relevance = torch.searchsorted(positions, self.request.relevance_rows)
+        return ReadoutRows(sample_rows(index, self.request.entropy_rows), relevance, positions)
+
+    def wants(self, layer: int) -> bool:
+        """The layer takes part."""
+        return layer in self.request.entropy_layers or layer in self.request.relevance_layers
+
+    def keep(self, layer: int, rows: ReadoutRows, queries: Callable[[Tensor], Tensor]) -> None:
+        """Put this layer's query rows aside; ``queries(index)`` gives rotated rows [H, r, D] of the segment."""
+        if layer in self.request.entropy_layers:
+            self._entropy_queries[layer] = (queries(rows.entropy), rows.positions[rows.entropy])
+        if layer in self.request.relevance_layers:
+            self._relevance_queries[layer] = queries(rows.relevance)
+
+    def score(self, keys: Tensor) -> None:
+        """Turn the rows put aside into ``scores`` float32[P] and ``entropies`` float32[L] (on the CPU).
+
+        Args:
+            keys: [L, H, C, D] the whole key buffer of this prefill; only the first N slots count. It is taken whole
+                because a product with a strided view of it costs several times more.
+        """
+        if self._relevance_queries:
+            layers = list(self._relevance_queries)
+            rows = self.request.relevance_rows if self._causal else None
+            attention = [self._attention(self._relevance_queries[layer], keys[layer], rows) for layer in layers]
+            self.scores = torch.stack([relevance_scores(a, self._layout) for a in attention]).mean(dim=0)
+        if self._entropy_queries:
+            self.entropies = self._score_entropies(keys)
+
+    def _attention(self, q: Tensor, keys: Tensor, positions: Tensor | None) -> Tensor:
+        return attention_rows(q, keys, positions, num_keys=self._layout.num_tokens)
+
+    def _score_entropies(self, keys: Tensor) -> Tensor:
+        layers = sorted(self._entropy_queries)
+        queries, positions = zip(*(self._entropy_queries[layer] for layer in layers), strict=True)
+        if len({q.shape for q in queries}) == 1 and self.request.entropy_rows is not None:
+            stacked = torch.stack(positions)[:, None] if self._causal else None
+            wanted = keys if len(layers) == keys.shape[0] else keys[layers]
+            means = row_entropies(self._attention(torch.stack(queries), wanted, stacked)).mean(dim=-1)
+        else:
+            # Exact mode: all rows of all layers at once would not fit; layers have different numbers of rows.
+            rows = positions if self._causal else [None] * len(layers)
+            means = torch.stack(
+                [
+                    row_entropies(self._attention(q, keys[layer], r)).mean()
+                    for q, layer, r in zip(queries, layers, rows, strict=True)
+                ]
+            )
+        # One transfer for all layers: a host read per layer would stall the device L times.
+        return means.cpu()
+
+
+def sample_rows(rows: Tensor, count: int | None) -> Tensor:
+    """``count`` evenly spaced entries of ``rows`` (all of them when None or when there are no more)."""
+    n = rows.numel()
+    if count is None or n <= count:
+        return rows
+    # Midpoints of `count` equal bins: unbiased along the prompt, no random numbers.
+    return rows[torch.arange(count, device=rows.device) * n // count + n // (2 * count)]

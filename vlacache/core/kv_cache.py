@@ -1,0 +1,56 @@
+"""Preallocated key/value storage, written by position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """Keys and values of one prompt (and the tokens decoded after it), batch 1.
+
+    Attributes:
+        k, v: [L, H, C, D] tensors; slot = prompt position.
+    """
+
+    def __init__(
+        self, num_layers: int, num_heads: int, capacity: int, head_dim: int, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        shape = (num_layers, num_heads, capacity, head_dim)
+        self.k = torch.zeros(shape, dtype=dtype, device=device)
+        self.v = torch.zeros(shape, dtype=dtype, device=device)
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots C."""
+        return self.k.shape[2]
+
+    def write(self, layer: int, rows: Tensor | None, k: Tensor, v: Tensor, *, start: int = 0) -> None:
+        """Store K/V of some positions of one layer.
+
+        Args:
+            rows: int64[n] positions, or None for ``start .. start + n - 1``.
+            k, v: [H, n, D].
+
+        Raises:
+            ValueError: more positions than the cache holds.
+        """
+        if rows is None:
+            stop = start + k.shape[1]
+            if stop > self.capacity:
+                raise ValueError(f"KVCache: expected at most {self.capacity} positions, got {stop}; allocate a larger one")
+            self.k[layer, :, start:stop] = k
+            self.v[layer, :, start:stop] = v
+        else:
+            self.k[layer].index_copy_(1, rows, k)
+            self.v[layer].index_copy_(1, rows, v)
+
+    def read(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
+        """Views of the first ``length`` slots of one layer, each [H, length, D]."""
+        return self.k[layer, :, :length], self.v[layer, :, :length]
+
+    def clone(self) -> KVCache:
+        """An independent copy."""
+        twin = object.__new__(KVCache)
+        twin.k, twin.v = self.k.clone(), self.v.clone()
+        return twin

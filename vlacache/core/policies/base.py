@@ -1,0 +1,148 @@
+"""What every cache policy shares: its inputs, its interface, and three small selections."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from vlacache.core.decision import CacheDecision
+from vlacache.core.layout import SpanKind, TokenLayout, scale_layer
+from vlacache.core.relevance import top_per_view
+from vlacache.core.similarity import SimilarityMeasure
+
+#: ``previous``: the frame of the last call. ``oldest``: per patch the oldest frame any of its cached layers was
+#: computed from.
+Reference = Literal["previous", "oldest"]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """What a policy may look at. Shapes: P patches of all views, L layers.
+
+    Attributes:
+        similarity: float32[P] against the policy's reference frame.
+        scores: float32[P] relevance read in an earlier call, or None.
+        entropies: float32[L] (CPU) read in the last call that measured them, or None.
+        oldest_age: int32[P] age of the oldest K/V of each patch over its layers, in calls.
+        generator: CPU random numbers of this episode.
+    """
+
+    layout: TokenLayout
+    num_layers: int
+    similarity: Tensor
+    scores: Tensor | None
+    entropies: Tensor | None
+    oldest_age: Tensor
+    generator: torch.Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachePolicy:
+    """Base of all cache policies; the fields of a subclass are the keys of ``configs/cache/<name>.yaml``.
+
+    Layer indices and per-view counts are written for 32 layers and 256 patches a view and scaled by the layout.
+
+    Attributes:
+        max_age: a patch whose oldest K/V would become older than this many calls is recomputed; None for no limit.
+        refresh_every: every so many calls everything is recomputed; None for never.
+        min_saving: below this share of saved prefill MACs the call runs dense (deciding would cost more).
+        max_backoff: calls that run dense without being asked after repeated misses of the break-even; 0 asks always.
+    """
+
+    name: ClassVar[str]
+    reference: ClassVar[Reference] = "previous"
+    measure: ClassVar[SimilarityMeasure] = "cosine"
+    needs_similarity: ClassVar[bool] = True
+    needs_entropy: ClassVar[bool] = False
+    relevance_kinds: ClassVar[tuple[SpanKind, ...]] = ("text",)
+    entropy_rows: ClassVar[int | None] = None
+    relevance_rows: ClassVar[int | None] = None
+
+    max_age: int | None = None
+    refresh_every: int | None = None
+    min_saving: float = 0.08
+    max_backoff: int = 8
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "max_age", self.max_age, low=1)
+        check_range(self.name, "refresh_every", self.refresh_every, low=1)
+        check_range(self.name, "min_saving", self.min_saving, low=0.0, high=1.0)
+        check_range(self.name, "max_backoff", self.max_backoff, low=0)
+
+    def relevance_layers(self, num_layers: int) -> tuple[int, ...]:
+        """Layers whose attention is read for relevance; empty when the policy does not use it."""
+        return ()
+
+    def decide(self, state: CacheState) -> CacheDecision:
+        """Choose what to reuse. Pure: the same state gives the same decision."""
+        raise TypeError(f"{type(self).__name__} has no decision rule")
+
+    def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
+        """The numbers as they apply to this model: scaled layers and counts, for the run record."""
+        return {"name": self.name, **asdict(self), "relevance_layers": list(self.relevance_layers(num_layers))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelevantPolicy(CachePolicy):
+    """A policy that reads relevance at one layer. ``relevance_layer`` is an index of 32."""
+
+    relevance_layer: int = 15
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self.name, "relevance_layer", self.relevance_layer, low=0, high=31)
+
+    def relevance_layers(self, num_layers: int) -> tuple[int, ...]:
+        return (scale_layer(self.relevance_layer, num_layers),)
+
+
+def check_range(policy: str, key: str, value: float | None, *, low: float, high: float = float("inf")) -> None:
+    """Raise ``ValueError`` unless ``value`` is None or inside ``low .. high``."""
+    if value is not None and not low <= value <= high:
+        limit = f"between {low} and {high}" if high != float("inf") else f"at least {low}"
+        raise ValueError(f"cache.{key}: expected a number {limit}, got {value!r} (cache={policy})")
+
+
+def static_patches(state: CacheState, tau: float, top_k: int) -> Tensor:
+    """bool[P]: similarity >= tau, and among the ``top_k`` (of 256) most similar of its view.
+
+    Ties are broken by patch index, as a stable sort does.
+    """
+    layout = state.layout
+    passed = state.similarity >= tau
+    per_view = state.similarity.view(len(layout.views), layout.patches_per_view)
+    order = torch.sort(per_view, dim=1, descending=True, stable=True).indices[:, : layout.scale_count(top_k)]
+    best = torch.zeros_like(per_view, dtype=torch.bool).scatter_(1, order, True).flatten()
+    return passed & best
+
+
+def relevant_patches(state: CacheState, task_top_k: int) -> Tensor:
+    """bool[P]: the ``task_top_k`` (of 256) patches of every view that the read rows look at most.
+
+    Raises:
+        RuntimeError: no relevance was read yet.
+    """
+    if state.scores is None:
+        raise RuntimeError("relevance: no attention was read before this call; the session must run a dense call first")
+    return top_per_view(state.scores, state.layout.scale_count(task_top_k), state.layout)
+
+
+def young_enough(state: CacheState, max_age: int | None) -> Tensor:
+    """bool[P]: reusing the patch once more keeps all its K/V within ``max_age`` calls."""
+    if max_age is None:
+        return torch.ones_like(state.oldest_age, dtype=torch.bool)
+    return state.oldest_age < max_age
+
+
+def rank_by_similarity(candidates: Tensor, similarity: Tensor) -> Tensor:
+    """int64[R]: candidate patches, most similar first, ties by index."""
+    index = torch.nonzero(candidates).flatten()
+    return index[torch.sort(similarity[index], descending=True, stable=True).indices]
+
+
+def step_counts(share: int, first_layer: int, num_layers: int) -> list[int]:
+    """Counts that jump from 0 to ``share`` at ``first_layer``."""
+    return [share if layer >= first_layer else 0 for layer in range(num_layers)]

@@ -1,0 +1,225 @@
+"""One episode's cache state: cold -> decide -> prefill -> commit, and nothing left after ``reset``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlacache.core.attention import Readout, ReadoutRequest, sample_rows
+from vlacache.core.decision import CacheDecision
+from vlacache.core.flops import DecoderShape, prefill_macs, rows_per_layer
+from vlacache.core.kv_cache import KVCache
+from vlacache.core.layout import TokenLayout
+from vlacache.core.policies.base import CachePolicy, CacheState
+from vlacache.core.similarity import patch_similarity, patchify
+
+
+class CacheSession:
+    """Asks the policy once per call and remembers what the next call needs.
+
+    Usage: ``decision = decide(...)``, run the model with ``kv`` and ``readout()``, then ``commit(...)``. A call that
+    fails between decide and commit leaves ``kv`` half written, so the next decision is cold.
+
+    When a call does not reach the break-even it runs dense; when that repeats, the session stops asking for 1, 2, 4 ..
+    ``policy.max_backoff`` calls, so that a policy that finds nothing to reuse costs next to nothing.
+    """
+
+    def __init__(self, policy: CachePolicy, shape: DecoderShape, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.policy = policy
+        self.shape = shape
+        self._dtype = dtype
+        self._device = device
+        self._kv: KVCache | None = None
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Forget the episode. The K/V buffer is kept as memory but never read before it is written again."""
+        self._generator = torch.Generator().manual_seed(seed)
+        self._valid = False
+        self._pending: tuple[TokenLayout, Any, Any, Tensor | None] | None = None
+        self._patches: Tensor | None = None
+        self._layout: TokenLayout | None = None
+        self._prompt: Any = None
+        self._cameras: Any = None
+        self._reference: _Reference | None = None
+        self._scores: Tensor | None = None
+        self._entropies: Tensor | None = None
+        self._age: Tensor | None = None
+        self._calls_since_refresh = 0
+        self._misses = 0
+        self._silent_calls = 0
+
+    @property
+    def kv(self) -> KVCache:
+        """The K/V storage of the call in flight.
+
+        Raises:
+            RuntimeError: before the first ``decide``.
+        """
+        if self._kv is None:
+            raise RuntimeError("CacheSession: kv is allocated by decide(); call that first")
+        return self._kv
+
+    @property
+    def max_age(self) -> int:
+        """Age of the oldest K/V in use, in calls."""
+        return 0 if self._age is None else int(self._age.max())
+
+    @property
+    def age(self) -> Tensor | None:
+        """int32[L, P] calls since each K/V was computed; None when all are of the last call."""
+        return self._age
+
+    def decide(
+        self, frames: Tensor, layout: TokenLayout, *, prompt: Any, cameras: Any, head_rows: int, extra_slots: int = 0
+    ) -> CacheDecision:
+        """Decide what this call recomputes.
+
+        Args:
+            frames: [V, H, W, 3] raw pixels as the vision towers see them, views in token order.
+            layout: of this call's prompt.
+            prompt: anything comparable that identifies the instruction.
+            cameras: anything comparable that identifies camera names and image size.
+            head_rows: rows that the last layer must compute for the action head (for the break-even).
+            extra_slots: cache slots for tokens decoded after the prompt.
+        """
+        capacity = layout.num_tokens + extra_slots
+        if self._kv is None or self._kv.capacity != capacity:
+            # Exactly as long as the prompt: products over the whole buffer then run on contiguous memory.
+            self._kv = self._new_cache(capacity)
+            self._valid = False
+        reason = self._dense_reason(layout, prompt, cameras)
+        # From here to commit() the buffer may be half written: without a commit the next call is cold.
+        self._valid = False
+        self._patches = None
+        self._pending = (layout, prompt, cameras, frames)
+        if reason is not None:
+            return CacheDecision.dense(layout, self.shape.num_layers, reason, self._device)
+        return self._ask_policy(frames, layout, head_rows)
+
+    def readout(self, layout: TokenLayout, *, causal: bool) -> Readout | None:
+        """A collector for the attention that the policy wants from this prefill, or None."""
+        num_layers = self.shape.num_layers
+        relevance = frozenset(self.policy.relevance_layers(num_layers))
+        entropy = frozenset(range(num_layers)) if self.policy.needs_entropy else frozenset()
+        if self._silent_calls or not (relevance or entropy):
+            return None
+        positions = torch.tensor(layout.positions(*self.policy.relevance_kinds), device=self._device)
+        rows = sample_rows(positions, self.policy.relevance_rows)
+        request = ReadoutRequest(relevance, rows, entropy, self.policy.entropy_rows)
+        return Readout(request, layout, causal=causal)
+
+    def commit(self, decision: CacheDecision, readout: Readout | None) -> None:
+        """Take over what the finished prefill wrote and read.
+
+        Raises:
+            RuntimeError: without a ``decide`` before it.
+        """
+        if self._pending is None:
+            raise RuntimeError("CacheSession: commit() without decide(); each call is decide, prefill, commit")
+        self._layout, self._prompt, self._cameras, frames = self._pending
+        self._pending = None
+        if self.policy.name != "none":
+            self._advance_age(decision)
+            self._advance_reference(decision, frames)
+            self._advance_backoff(decision)
+        if readout is not None:
+            self._scores = self._scores if readout.scores is None else readout.scores
+            self._entropies = self._entropies if readout.entropies is None else readout.entropies
+        self._calls_since_refresh = 0 if decision.is_dense else self._calls_since_refresh + 1
+        self._valid = True
+
+    def _new_cache(self, capacity: int) -> KVCache:
+        shape = self.shape
+        return KVCache(
+            shape.num_layers, shape.num_heads, capacity, shape.head_dim, dtype=self._dtype, device=self._device
+        )
+
+    def _dense_reason(self, layout: TokenLayout, prompt: Any, cameras: Any) -> str | None:
+        if self.policy.name == "none":
+            return "policy_none"
+        if not self._valid:
+            return "cold"
+        if cameras != self._cameras:
+            return "cameras_changed"
+        if prompt != self._prompt or layout != self._layout:
+            return "prompt_changed"
+        if self._silent_calls:
+            return "break_even"
+        every = self.policy.refresh_every
+        if every is not None and self._calls_since_refresh + 1 >= every:
+            return "refresh"
+        return None
+
+    def _ask_policy(self, frames: Tensor, layout: TokenLayout, head_rows: int) -> CacheDecision:
+        policy = self.policy
+        similarity = torch.zeros(layout.num_patches, device=self._device)
+        if policy.needs_similarity and self._reference is not None:
+            self._patches = patchify(frames, layout.grid)
+            similarity = patch_similarity(self._patches, self._reference.patches(layout), policy.measure)
+        age = torch.zeros_like(similarity, dtype=torch.int32) if self._age is None else self._age.amax(dim=0)
+        state = CacheState(
+            layout, self.shape.num_layers, similarity, self._scores, self._entropies, age, self._generator
+        )
+        decision = policy.decide(state)
+        if self._saving(decision, layout, head_rows) >= policy.min_saving and not decision.is_dense:
+            return decision
+        everything = torch.full_like(decision.leave_layer, decision.num_layers)
+        return replace(decision, leave_layer=everything, reason="break_even")
+
+    def _saving(self, decision: CacheDecision, layout: TokenLayout, head_rows: int) -> float:
+        n = layout.num_tokens
+        dense = prefill_macs(self.shape, [n] * self.shape.num_layers, n, head_rows)
+        return 1.0 - prefill_macs(self.shape, rows_per_layer(decision, n), n, head_rows) / dense
+
+    def _advance_age(self, decision: CacheDecision) -> None:
+        if decision.is_dense:
+            self._age = None
+            return
+        layers = torch.arange(decision.num_layers, device=self._device)[:, None]
+        reused = layers >= decision.leave_layer[None, :]
+        age = torch.zeros_like(reused, dtype=torch.int32) if self._age is None else self._age
+        self._age = torch.where(reused, age + 1, torch.zeros_like(age))
+
+    def _advance_reference(self, decision: CacheDecision, frames: Tensor) -> None:
+        if not self.policy.needs_similarity:
+            return
+        if self.policy.reference == "previous" or decision.is_dense or self._reference is None:
+            self._reference = _Reference(frames, self._patches)
+        else:
+            # Only where every layer was recomputed: a patch that was reused in any layer still depends on the frame
+            # it was compared with, so a slow drift adds up until it is seen.
+            whole = decision.leave_layer == decision.num_layers
+            layout = self._layout
+            assert layout is not None and self._patches is not None  # set by this call's decide()
+            self._reference.take(whole, self._patches, layout)
+
+    def _advance_backoff(self, decision: CacheDecision) -> None:
+        if self._silent_calls:
+            self._silent_calls -= 1
+        elif decision.reason == "break_even":
+            self._silent_calls = min(2**self._misses, self.policy.max_backoff)
+            self._misses += 1
+        elif not decision.is_dense:
+            self._misses = 0
+
+
+class _Reference:
+    """The frame (per patch) that the next call is compared with; cut into patches only when it is needed."""
+
+    def __init__(self, frames: Tensor, patches: Tensor | None) -> None:
+        self._frames = frames
+        self._patches = patches
+
+    def patches(self, layout: TokenLayout) -> Tensor:
+        """float32[P, F]."""
+        if self._patches is None:
+            self._patches = patchify(self._frames, layout.grid)
+        return self._patches
+
+    def take(self, which: Tensor, patches: Tensor, layout: TokenLayout) -> None:
+        """Replace the patches where bool[P] ``which`` says so."""
+        self._patches = torch.where(which[:, None], patches, self.patches(layout))

@@ -1,0 +1,1 @@
+"""Prismatic-style vision-language-action models whose decoder takes a ``CacheDecision``."""

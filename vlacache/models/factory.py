@@ -1,0 +1,192 @@
+"""From a model's config name to a loaded model: the tiny family here, published checkpoints in a later module."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from vlacache.models.config import VLAConfig
+from vlacache.models.prismatic import VLAModel
+from vlacache.models.tiny import TINY_MODELS
+from vlacache.models.tokenizer import TextTokenizer, TinyTokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What a run asks for.
+
+    Attributes:
+        name: ``tiny_oft`` or ``tiny_openvla``. checkpoint: folder with config.json and model.safetensors, or None for
+            seeded, untrained weights. revision: of a hub checkpoint (not for local folders).
+        dtype: ``auto`` (bfloat16 on CUDA and on CPUs where a probe finds it faster), ``float32`` or ``bfloat16``.
+        decode: ``plain``. num_open_loop_steps: executed actions of a chunk; None for all.
+        seed: of untrained weights. device: torch device.
+    """
+
+    name: str
+    checkpoint: str | None = None
+    revision: str | None = None
+    dtype: str = "auto"
+    decode: str = "plain"
+    num_open_loop_steps: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a record says about a model. ``weights`` is ``trained`` or ``untrained``; ``checkpoint`` has no path."""
+
+    name: str
+    weights: str
+    checkpoint: str
+    dtype: str
+    num_layers: int
+    views: tuple[str, ...]
+    grid: tuple[int, int]
+    num_parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready for inference, its tokenizer and what to write down about it."""
+
+    model: VLAModel
+    tokenizer: TextTokenizer
+    info: ModelInfo
+    num_open_loop_steps: int
+
+
+def load_model(config: ModelConfig) -> LoadedModel:
+    """Build or load a model.
+
+    Raises:
+        ValueError: an unknown name, dtype or decode mode, a checkpoint of another model, too many open-loop steps.
+        FileNotFoundError: the checkpoint folder or one of its files is missing.
+    """
+    _check(config)
+    device = torch.device(config.device)
+    dtype = choose_dtype(device) if config.dtype == "auto" else DTYPES[config.dtype]
+    if config.checkpoint is None:
+        model = untrained(TINY_MODELS[config.name], config.seed)
+        weights, checkpoint = "untrained", f"seed {config.seed}"
+    else:
+        model = load_checkpoint(Path(config.checkpoint), config.name)
+        weights, checkpoint = "trained", checkpoint_id(Path(config.checkpoint))
+    model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    chunk = model.config.chunk_length
+    steps = chunk if config.num_open_loop_steps is None else config.num_open_loop_steps
+    if not 1 <= steps <= chunk:
+        raise ValueError(f"model.num_open_loop_steps: expected 1..{chunk} (chunk of {config.name}), got {steps}")
+    info = ModelInfo(
+        config.name, weights, checkpoint, str(dtype).removeprefix("torch."), model.config.decoder.num_layers,
+        model.config.views, model.config.grid, model.num_parameters(),
+    )  # fmt: skip
+    return LoadedModel(model, TinyTokenizer(), info, steps)
+
+
+def _check(config: ModelConfig) -> None:
+    if config.name not in TINY_MODELS:
+        close = difflib.get_close_matches(config.name, TINY_MODELS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"model: expected one of {sorted(TINY_MODELS)}, got {config.name!r}{hint}")
+    if config.dtype != "auto" and config.dtype not in DTYPES:
+        raise ValueError(f"model.dtype: expected 'auto' or one of {sorted(DTYPES)}, got {config.dtype!r}")
+    if config.decode != "plain":
+        raise ValueError(f"model.decode: expected 'plain', got {config.decode!r}")
+    if config.revision is not None:
+        raise ValueError(f"model.revision: {config.name} has no hub checkpoint, so no revision; leave it null")
+
+
+def untrained(config: VLAConfig, seed: int) -> VLAModel:
+    """Seeded random weights, the same whatever was drawn from the global generator before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VLAModel(config)
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+    return model
+
+
+def load_checkpoint(folder: Path, name: str) -> VLAModel:
+    """Read ``config.json`` and ``model.safetensors``; every parameter is filled and every key used.
+
+    Raises:
+        FileNotFoundError: a file is missing. ValueError: another model, truncated weights, missing or unknown keys.
+    """
+    for file in ("config.json", "model.safetensors"):
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"model.checkpoint: expected {file} in {folder}; it is not there")
+    config = VLAConfig.from_json(folder / "config.json")
+    if config.name != name:
+        raise ValueError(f"model.checkpoint: {folder.name} holds {config.name!r}, but model={name}; use model={config.name}")
+    with torch.device("meta"):
+        model = VLAModel(config)
+    try:
+        with safe_open(folder / "model.safetensors", framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"model.checkpoint: {folder.name}/model.safetensors is truncated or corrupt: {error}") from error
+    expected = model.state_dict()
+    missing, unknown = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
+    if missing or unknown or wrong:
+        raise ValueError(
+            f"model.checkpoint: {folder.name} does not fit {name}: missing {missing[:5]}, unknown {unknown[:5]}, "
+            f"wrong shape {wrong[:5]}"
+        )
+    # Meta tensors are replaced, not copied into: one copy of the weights in memory. Non-persistent buffers are
+    # constants of the config and are made anew.
+    fresh = VLAModel(config) if any(True for _ in model.buffers()) else model
+    fresh.load_state_dict(state, assign=True)
+    return fresh
+
+
+def save_checkpoint(model: VLAModel, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write ``config.json`` and ``model.safetensors`` in the given dtype."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(model.config.to_json())
+
+
+def checkpoint_id(folder: Path) -> str:
+    """``<folder name>@<first 12 hex digits of the weights' sha256>``."""
+    digest = hashlib.sha256()
+    with (folder / "model.safetensors").open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return f"{folder.name}@{digest.hexdigest()[:12]}"
+
+
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """The faster dtype of a device.
+
+    bfloat16 on CUDA. On a CPU a short GEMM probe decides: with AVX512-BF16 or AMX bfloat16 is twice as fast, without
+    it several times slower, so a busy machine cannot flip the answer.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16
+    best = {dtype: _gemm_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return min(best, key=best.__getitem__)
+
+
+def _gemm_seconds(dtype: torch.dtype, repeats: int = 5) -> float:
+    a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 1024, dtype=dtype)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    return min(times)
