@@ -21,8 +21,9 @@ MAX_SCENE_GEOMS = 1000
 VISIBLE_GROUP, HIDDEN_GROUP = 1, 4  # LIBERO draws geom group 1 and not group 0; groups above 2 are off by default
 ROBOT_PREFIXES = ("robot0_", "gripper0_")
 LINK_RGBA = (0.90, 0.90, 0.91, 1.0)
-WRIST_RGBA = (0.42, 0.45, 0.50, 1.0)
-FINGER_RGBA = (0.16, 0.17, 0.19, 1.0)
+ACCENT_RGBA = (0.66, 0.68, 0.71, 1.0)
+HAND_RGBA = (0.30, 0.31, 0.33, 1.0)
+FINGER_RGBA = (0.20, 0.20, 0.22, 1.0)
 
 
 class CameraRenderer:
@@ -105,9 +106,9 @@ def draw_robot_by_collision_meshes(model: mujoco.MjModel) -> None:
 
 
 def _robot_colour(body: str) -> tuple[float, float, float, float]:
-    if "finger" in body:
-        return FINGER_RGBA
-    return WRIST_RGBA if body.endswith(("link7", "right_gripper", "link0")) else LINK_RGBA
+    if body.startswith("gripper0_"):
+        return FINGER_RGBA if "finger" in body else HAND_RGBA
+    return ACCENT_RGBA if body.endswith(("link0", "link3", "link5", "link7")) else LINK_RGBA
 
 
 @cache

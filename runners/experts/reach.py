@@ -1,0 +1,79 @@
+"""Geometry of Panda and scene for the scripted experts: how far the arm reaches, what stands where. Metres, world frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.envs.libero_state import LiberoState
+
+# With the hand pointing down the elbow locks on a sphere around the shoulder; beyond it the OSC controller gets no radial
+# motion and the hand slides sideways for ever. Radius and centre were measured in the simulator.
+SHOULDER_HEIGHT = 1.035
+ELBOW_RADIUS = 0.69
+WRIST_OFFSET = 0.088
+REACH_MARGIN = 0.012
+
+
+def max_reach(height: float) -> float:
+    """Largest horizontal distance from the base axis at which a hand pointing down still moves freely."""
+    return WRIST_OFFSET + math.sqrt(max(0.0, ELBOW_RADIUS**2 - (height - SHOULDER_HEIGHT) ** 2))
+
+
+def clamp_to_reach(target: NDArray[np.float64], base: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``target`` float64[3], pulled towards the base axis where it lies outside the reach."""
+    offset = target[:2] - base[:2]
+    limit = max_reach(float(target[2])) - REACH_MARGIN
+    scale = min(1.0, limit / max(float(np.linalg.norm(offset)), 1e-9))
+    return np.array([*(base[:2] + scale * offset), target[2]])
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """Collision geoms as oriented boxes; other shapes by their bounding boxes.
+
+    Attributes:
+        centres: float64[G, 3]. rotations: float64[G, 3, 3], columns are the box axes. halves: float64[G, 3].
+    """
+
+    centres: NDArray[np.float64]
+    rotations: NDArray[np.float64]
+    halves: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, state: LiberoState, without: tuple[str, ...]) -> Obstacles:
+        """Every colliding geom of the scene except those of the robot and of the objects in ``without``."""
+        model, data = state.model, state.data
+        ignored = np.zeros(model.nbody, dtype=bool)
+        for body in range(model.nbody):
+            if model.body(body).name.startswith(("robot0_", "gripper0_", "mount0_")):
+                ignored[body] = True
+        for name in without:
+            ignored |= state.subtree(state.root_bodies[name])
+        collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+        finite = (model.geom_aabb[:, 3:] < 10.0).all(axis=1)  # planes have none
+        geoms = np.flatnonzero(collides & finite & ~ignored[model.geom_bodyid])
+        rotations = data.geom_xmat[geoms].reshape(-1, 3, 3)
+        local_centres = model.geom_aabb[geoms, :3]
+        centres = data.geom_xpos[geoms] + np.einsum("gij,gj->gi", rotations, local_centres)
+        return cls(centres=centres, rotations=rotations.copy(), halves=model.geom_aabb[geoms, 3:].copy())
+
+    def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distance of each point to the nearest box, float64[N]; 0 inside. ``points``: float64[N, 3]."""
+        local = np.einsum("gij,ngi->ngj", self.rotations, points[:, None, :] - self.centres[None])
+        outside = np.maximum(np.abs(local) - self.halves[None], 0.0)
+        return np.linalg.norm(outside, axis=-1).min(axis=1)
+
+    def top_along(self, start: NDArray[np.float64], end: NDArray[np.float64], width: float) -> float:
+        """Height of the highest box within ``width`` of the straight way from ``start`` to ``end`` (xy only)."""
+        reach = np.einsum("gij,gj->gi", np.abs(self.rotations), self.halves)  # half sizes along the world axes
+        way = end[:2] - start[:2]
+        along = (self.centres[:, :2] - start[:2]) @ way / max(float(way @ way), 1e-12)
+        nearest = start[:2] + np.clip(along, 0.0, 1.0)[:, None] * way
+        gap = np.maximum(np.abs(self.centres[:, :2] - nearest) - reach[:, :2], 0.0)
+        near = np.linalg.norm(gap, axis=1) < width
+        tops = self.centres[near, 2] + reach[near, 2]
+        return float(tops.max()) if tops.size else -math.inf
