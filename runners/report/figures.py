@@ -17,7 +17,7 @@ from runners.report.palette import FIGURE_STYLE, INK, MUTED
 
 WIDTH_INCHES = 8.0
 #: Space above the axes for the two title lines, in inches.
-HEAD_INCHES = 0.72
+HEAD_INCHES = 0.62
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from runners.report.words import (
     points_range,
     ratio,
     ratio_range,
+    size_words,
 )
 from vlacache.types import STAGES
 
@@ -63,6 +64,7 @@ def format_markdown(summary: Mapping[str, Any], run: Mapping[str, Any], plots: S
         *_images(plots),
         "## Per task",
         _task_table(summary),
+        _error_table(summary),
         "## Definitions",
         _DEFINITIONS.rstrip(),
         "## Provenance",
@@ -80,7 +82,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
 
 def _describe(summary: Mapping[str, Any]) -> str:
     return (
-        f"Run `{summary['run_id']}`: {count_words(summary['num_episodes'], 'pair')}, assets {summary['assets']}, "
+        f"Run `{summary['run_id']}`: {size_words(summary)}, assets {summary['assets']}, "
         f"{summary['device']} ({clock_words(summary['clock'])}), {summary['dtype']}, "
         f"{count_words(summary['num_errors'], 'error episode')}."
     )
@@ -173,6 +175,13 @@ def _task_table(summary: Mapping[str, Any]) -> str:
         rows.append([str(task["task_id"]), task["instruction"], *cells, points(success["difference"]), dropped])
     header = ["task", "instruction", "no cache", str(summary["cache"]), "difference", "dropped for errors"]
     return table(header, rows, left=2)
+
+
+def _error_table(summary: Mapping[str, Any]) -> str:
+    if len(summary["errors"]) == 0:
+        return ""
+    rows = [[f"`{item['episode']}`", item["error"]] for item in summary["errors"]]
+    return "## Errors\n\n" + table(["episode", "last line of its traceback"], rows, left=2)
 
 
 def _provenance(summary: Mapping[str, Any], run: Mapping[str, Any]) -> str:

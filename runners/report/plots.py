@@ -33,7 +33,7 @@ def write_plots(frames: RunFrames, summary: Mapping[str, Any], folder: Path) -> 
         "success.png": (summary["num_episodes"] > 0, lambda: plot_success(summary)),
         "latency_stages.png": (_has_stages(summary), lambda: plot_stages(summary)),
         "latency_calls.png": (_has_latency(summary), lambda: plot_latency_calls(timed, summary)),
-        "reuse.png": (summary["reuse_ratio"] is not None, lambda: plot_reuse(policy, summary)),
+        "reuse.png": (_has_cache(summary), lambda: plot_reuse(policy, summary)),
     }
     written = []
     for name, (has_data, build) in builders.items():
@@ -52,6 +52,10 @@ def _has_stages(summary: Mapping[str, Any]) -> bool:
 
 def _has_latency(summary: Mapping[str, Any]) -> bool:
     return any(summary["latency_ms"][arm]["p50"] is not None for arm in ("policy", "baseline"))
+
+
+def _has_cache(summary: Mapping[str, Any]) -> bool:
+    return summary["reuse_ratio"] is not None and summary["cache"] != "none"
 
 
 def _source_line(summary: Mapping[str, Any], *parts: str) -> str:
@@ -89,11 +93,12 @@ def plot_success(summary: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("success, % of pairs (bars: 95 % Wilson interval)")
+    axes.set_xlabel("success, % (bars: 95 % Wilson interval)")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    write_title(figure, "Success per task, same initial states in both arms", _source_line(summary, summary["assets"]))
+    title = "Success per task" if summary["mirrored"] else "Success per task, same initial states in both arms"
+    write_title(figure, title, _source_line(summary, summary["assets"]))
     return figure
 
 
@@ -169,6 +174,8 @@ def _stages_title(summary: Mapping[str, Any]) -> str:
 def _time_line(summary: Mapping[str, Any]) -> str:
     pairs = summary["speedup"]["num_pairs"]
     basis = f"{count_words(pairs, 'pair')} timed in both arms" if pairs > 0 else "no pair timed in both arms"
+    if summary["mirrored"]:
+        basis = count_words(pairs, "episode")
     return _source_line(summary, f"{summary['device']} ({clock_words(summary['clock'])})", basis)
 
 

@@ -82,12 +82,20 @@ def _summarize_episodes(frames: RunFrames, pairs: pd.DataFrame, mirrored: bool) 
         "num_errors_by_arm": {arm: int((pairs[f"status_{arm}"] == "error").sum()) for arm in ARMS},
         "num_pairs_dropped_error": errors,
         "num_pairs_unfinished": unfinished,
-        "num_superseded_rows": len(frames.superseded),
+        "num_errors_retried": int((frames.superseded["status"] == "error").sum()),
+        "errors": _list_errors(episodes),
         "num_reused_baseline": int(baseline["reused_from"].notna().sum()),
         "num_differing_baseline": int((baseline["differs_from"].notna()).sum()),
         "reused_from": sources,
         "mirrored": mirrored,
     }
+
+
+def _list_errors(episodes: pd.DataFrame) -> list[dict[str, str]]:
+    """Episode and last line of the traceback of every error; the whole of it is in ``episodes.jsonl``."""
+    rows = episodes[episodes["status"] == "error"]
+    last_lines = [(str(text or "").strip().splitlines() or [""])[-1] for text in rows["error"]]
+    return [{"episode": slug, "error": line} for slug, line in zip(rows["slug"], last_lines, strict=True)]
 
 
 def _summarize_success(pairs: pd.DataFrame, mirrored: bool) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from runners.report.words import (
     points_range,
     ratio,
     ratio_range,
+    size_words,
 )
 from vlacache.types import STAGES
 
@@ -66,7 +67,7 @@ def print_text(text: str, stream: TextIO) -> None:
 
 def format_table(summary: Mapping[str, Any], *, width: int = MAX_WIDTH, color: bool = False) -> str:
     """The report of one run as text of at most ``width`` columns."""
-    verdicts = [_verdict(line) for line in summary["verdicts"]]
+    verdicts = [bullet(line) for line in summary["verdicts"]]
     return render(["", *_title(summary), "", _table(summary), "", *verdicts, ""], width, color)
 
 
@@ -81,10 +82,9 @@ def render(parts: list[Any], width: int, color: bool) -> str:
 
 
 def _title(summary: Mapping[str, Any]) -> list[Text]:
-    pairs = count_words(summary["num_episodes"], "pair")
     first = Text(" ")
     first.append(summary["suite"], "bold")
-    for part in (model_words(summary), f"cache {summary['cache']}", pairs):
+    for part in (model_words(summary), f"cache {summary['cache']}", size_words(summary)):
         first.append(" · ")
         first.append(part, "bold yellow" if "UNTRAINED" in part else "bold")
     where = (
@@ -94,7 +94,8 @@ def _title(summary: Mapping[str, Any]) -> list[Text]:
     return [first, Text(where, "dim")]
 
 
-def _verdict(line: str) -> Padding:
+def bullet(line: str) -> Padding:
+    """One sentence under a table, its further lines indented."""
     table = Table.grid(padding=(0, 1))
     table.add_row(Text("•", "dim"), Text(line))
     return Padding(table, (0, 0, 0, 1))

@@ -28,6 +28,7 @@ def write_verdicts(summary: Mapping[str, Any]) -> list[str]:
         *_judge_success(summary),
         _judge_speed(summary),
         _note_errors(summary),
+        _note_retries(summary),
         _note_reused_baseline(summary),
         _note_differing_baseline(summary),
         _note_stage_sum(summary),
@@ -95,6 +96,13 @@ def _note_errors(summary: Mapping[str, Any]) -> str | None:
         f"{count_words(summary['num_pairs_dropped_error'], 'pair')} left out of every figure above. With errors "
         f"counted as failures: policy {percent(rates['policy'])}, baseline {percent(rates['baseline'])}."
     )
+
+
+def _note_retries(summary: Mapping[str, Any]) -> str | None:
+    number = summary["num_errors_retried"]
+    if number == 0:
+        return None
+    return f"{count_words(number, 'error')} tried again; only the last attempt of an episode counts."
 
 
 def _note_reused_baseline(summary: Mapping[str, Any]) -> str | None:

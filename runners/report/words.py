@@ -30,6 +30,11 @@ def count_words(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def size_words(summary: Mapping[str, Any]) -> str:
+    """``20 pairs``; ``20 episodes`` of a run with one arm."""
+    return count_words(summary["num_episodes"], "episode" if summary["mirrored"] else "pair")
+
+
 def figure(value: float | None, digits: int = 1, unit: str = "") -> str:
     """A number with a fixed count of decimals, or ``n/a``."""
     return NO_DATA if value is None else f"{value:.{digits}f}{unit}"
@@ -41,11 +46,16 @@ def percent(rate: float | None, digits: int = 1) -> str:
 
 
 def points(difference: float | None, digits: int = 1) -> str:
-    """A difference of two rates in signed percentage points."""
+    """A difference of two rates in signed percentage points, ``+3.3 pts``."""
+    return NO_DATA if difference is None else f"{signed_points(difference, digits)} pts"
+
+
+def signed_points(difference: float | None, digits: int = 1) -> str:
+    """``points`` without the unit; zero has no sign."""
     if difference is None:
         return NO_DATA
     value = round(100.0 * difference, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
-    return f"{value:.{digits}f} pts" if value == 0 else f"{value:+.{digits}f} pts"
+    return f"{value:.{digits}f}" if value == 0 else f"{value:+.{digits}f}"
 
 
 def percent_range(interval: Sequence[float] | None, digits: int = 1) -> str:
@@ -59,7 +69,7 @@ def points_range(interval: Sequence[float] | None, digits: int = 1) -> str:
     """``[-23.0, +12.0]`` in percentage points, empty without an interval."""
     if interval is None:
         return ""
-    return f"[{100.0 * interval[0]:+.{digits}f}, {100.0 * interval[1]:+.{digits}f}]"
+    return f"[{signed_points(interval[0], digits)}, {signed_points(interval[1], digits)}]"
 
 
 def ratio(value: float | None, digits: int = 2) -> str:

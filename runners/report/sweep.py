@@ -1,0 +1,207 @@
+"""The report of a sweep: all arms of ``results/<sweep_id>/`` in one table and one picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+
+from runners.files import write_text_atomic
+from runners.journal import EPISODES_FILE, RUN_FILE
+from runners.report.load import RunFrames, load_run
+from runners.report.pairs import PAIR_KEY, is_mirrored, pair_episodes
+from runners.report.summary import build_summary
+from runners.report.sweep_table import format_sweep_markdown, format_sweep_table
+from runners.report.terminal import print_text
+
+#: Arms that differ in one of these are not comparable and never share a table.
+COMPARABLE_FIELDS = (
+    "suite",
+    "model",
+    "weights",
+    "checkpoint",
+    "dtype",
+    "assets_provenance",
+    "placement",
+    "reseed",
+    "device",
+    "machine",
+    "clock",
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The arms of a sweep.
+
+    Attributes:
+        sweep_id: name of the folder.
+        arms: one flat row per arm in order of cache policy and reuse ratio; columns of ``sweep.csv``.
+        reference: the same columns for the no-cache arm that the others are compared with.
+        common: what all arms share (``COMPARABLE_FIELDS`` and ``assets``).
+        notes: what a reader must know before comparing arms.
+        skipped: arm folder -> why it is not in the table.
+    """
+
+    sweep_id: str
+    arms: tuple[dict[str, Any], ...]
+    reference: dict[str, Any]
+    common: dict[str, Any]
+    notes: tuple[str, ...]
+    skipped: dict[str, str]
+
+
+def write_sweep_report(sweep_dir: str | Path) -> Sweep:
+    """Write ``sweep.csv``, ``sweep.md`` and ``sweep.png`` into ``sweep_dir`` from the records of its arms.
+
+    Raises:
+        FileNotFoundError: no arm has records yet.
+        ValueError, RuntimeError: arms that are not comparable, or corrupt records (see ``load_run``).
+    """
+    from runners.report.sweep_plot import write_sweep_plot  # matplotlib only when something is drawn
+
+    root = Path(sweep_dir)
+    sweep = collect_sweep(root)
+    write_text_atomic(root / "sweep.csv", pd.DataFrame(sweep.arms).to_csv(index=False, lineterminator="\n"))
+    write_sweep_plot(sweep, root / "sweep.png")
+    write_text_atomic(root / "sweep.md", format_sweep_markdown(sweep, "sweep.png"))
+    return sweep
+
+
+def print_sweep(sweep: Sweep, file: TextIO | None = None) -> None:
+    """Print the table of a sweep to ``file`` (default: standard output)."""
+    stream = sys.stdout if file is None else file
+    print_text(format_sweep_table(sweep, color=stream.isatty()), stream)
+
+
+def collect_sweep(root: Path) -> Sweep:
+    """Read all arms of a sweep, refuse to mix what is not comparable, and order them. See ``write_sweep_report``."""
+    loaded, skipped = _load_arms(root)
+    if len(loaded) == 0:
+        raise FileNotFoundError(
+            f"{root}: no arm with records; expected {root.name}/<arm>/{RUN_FILE} and {EPISODES_FILE}"
+        )
+    summaries = {name: build_summary(frames) for name, frames in loaded.items()}
+    _refuse_mixtures(root, summaries)
+    rows = [_arm_row(name, summaries[name], loaded[name]) for name in loaded]
+    compared = [row for row in rows if row["cache"] != "none"]
+    compared.sort(
+        key=lambda row: (row["cache"], -1.0 if row["reuse_ratio"] is None else row["reuse_ratio"], row["arm"])
+    )
+    first = next(iter(summaries.values()))
+    common = {name: first[name] for name in (*COMPARABLE_FIELDS, "assets")}
+    notes = _note_episodes(loaded) + _note_skipped(skipped)
+    return Sweep(root.name, tuple(compared), _reference_row(rows, summaries), common, tuple(notes), skipped)
+
+
+def _load_arms(root: Path) -> tuple[dict[str, RunFrames], dict[str, str]]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such sweep folder; expected results/<sweep_id>/")
+    loaded: dict[str, RunFrames] = {}
+    skipped: dict[str, str] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if (folder / RUN_FILE).exists() and (folder / EPISODES_FILE).exists():
+            loaded[folder.name] = load_run(folder, traces=False)
+        elif (folder / RUN_FILE).exists():
+            skipped[folder.name] = "no episode yet"
+    return loaded, skipped
+
+
+def _refuse_mixtures(root: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    for name in COMPARABLE_FIELDS:
+        groups: dict[str, list[str]] = {}
+        for arm, summary in summaries.items():
+            groups.setdefault(json.dumps(summary[name], sort_keys=True), []).append(arm)
+        known = {value: arms for value, arms in groups.items() if value != "null"}
+        if len(known) > 1:
+            listing = "; ".join(f"{value} in {', '.join(arms)}" for value, arms in sorted(known.items()))
+            raise ValueError(f"{root}: expected one {name} in a sweep, got {listing}; keep each in a sweep of its own")
+
+
+def _arm_row(arm: str, summary: Mapping[str, Any], frames: RunFrames) -> dict[str, Any]:
+    success, speedup, latency = summary["success_rate"], summary["speedup"], summary["latency_ms"]
+    macs, counts = summary["macs"], summary["success_counts"]
+    return {
+        "arm": arm,
+        "cache": summary["cache"],
+        "requested_reuse_ratio": requested_reuse_ratio(frames.run),
+        "reuse_ratio": summary["reuse_ratio"],
+        "num_pairs": summary["num_episodes"],
+        "num_errors": summary["num_errors"],
+        "successes": counts["policy"],
+        "success": success["policy"],
+        **_limits("success", success["policy_ci95"]),
+        "baseline_successes": counts["baseline"],
+        "baseline_success": success["baseline"],
+        **_limits("baseline_success", success["baseline_ci95"]),
+        "difference": success["difference"],
+        **_limits("difference", success["difference_ci95"]),
+        "mcnemar_p": success["mcnemar_p"],
+        "timed_pairs": speedup["num_pairs"],
+        "latency_p50_ms": latency["policy"]["p50"],
+        "baseline_latency_p50_ms": latency["baseline"]["p50"],
+        "speedup": speedup["end_to_end"],
+        **_limits("speedup", speedup["end_to_end_ci95"]),
+        "prefill_speedup": speedup["prefill"],
+        **_limits("prefill_speedup", speedup["prefill_ci95"]),
+        "control_hz": summary["control_hz"]["policy"],
+        "macs": macs["policy"],
+        "baseline_macs": macs["baseline"],
+        "fallback_share": summary["fallback"]["share"],
+    }
+
+
+def requested_reuse_ratio(run: Mapping[str, Any]) -> float | None:
+    """The share that ``fixed_ratio`` and ``random`` were asked for; None for policies that find their own."""
+    config = run["config"].get("cache")
+    for numbers in (run.get("resolved_cache"), config if isinstance(config, Mapping) else None):
+        if numbers is not None and numbers.get("reuse_ratio") is not None:
+            return float(numbers["reuse_ratio"])
+    return None
+
+
+def _limits(name: str, interval: Sequence[float] | None) -> dict[str, float | None]:
+    low, high = (None, None) if interval is None else interval
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _reference_row(rows: Sequence[dict[str, Any]], summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The ``cache=none`` arm, or else the baseline column of the arm with most pairs (first by name)."""
+    own = [row for row in rows if row["cache"] == "none"]
+    source = max(own or rows, key=lambda row: row["num_pairs"])
+    latency = summaries[source["arm"]]["latency_ms"]["baseline"]["p50"]
+    copied = ("successes", "success", "success_low", "success_high")
+    return {
+        **dict.fromkeys(source),
+        "arm": "no cache",
+        "cache": "none",
+        "reuse_ratio": 0.0,
+        "num_pairs": source["num_pairs"],
+        **{name: source[f"baseline_{name}"] for name in copied},
+        "latency_p50_ms": latency,
+        "macs": source["baseline_macs"],
+    }
+
+
+def _note_episodes(loaded: Mapping[str, RunFrames]) -> list[str]:
+    """Arms that cover other initial states than the largest one."""
+    keys = {}
+    for arm, frames in loaded.items():
+        pairs = pair_episodes(frames.episodes, mirrored=is_mirrored(frames.episodes, frames.run["cache"]))
+        keys[arm] = set(pairs.loc[pairs["scored"], PAIR_KEY].itertuples(index=False, name=None))
+    union = set().union(*keys.values())
+    short = [f"{arm} {len(found)}" for arm, found in keys.items() if found != union]
+    if len(short) == 0:
+        return []
+    return [
+        f"Not every arm has all {len(union)} pairs ({', '.join(short)}): arms differ in episodes, not only in cache."
+    ]
+
+
+def _note_skipped(skipped: Mapping[str, str]) -> list[str]:
+    return [f"Left out: {', '.join(f'{arm} ({why})' for arm, why in skipped.items())}."] if skipped else []

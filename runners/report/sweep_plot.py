@@ -1,0 +1,188 @@
+"""The picture of a sweep: success and end-to-end latency against the reuse ratio that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+from runners.report.figures import figure_style, new_figure, save_figure, write_axis_title, write_title
+from runners.report.palette import MUTED, cache_color, cache_marker
+from runners.report.sweep_table import limits
+from runners.report.words import clock_words, model_words
+
+if TYPE_CHECKING:
+    from runners.report.sweep import Sweep
+
+#: Policies with a given share are drawn as a line over their arms; every other arm is a labelled point.
+LINE_POLICIES = ("fixed_ratio", "random")
+#: Where a label may stand, in points from its marker: (x, y, horizontal alignment), the first free one is taken.
+_LABEL_PLACES = tuple(
+    (dx, dy, align) for dy in (5, -12, 17, -24, 29, -36) for dx, align in ((8, "left"), (-8, "right"))
+)
+
+
+def write_sweep_plot(sweep: Sweep, path: FilePath) -> None:
+    """Draw ``plot_sweep`` into a PNG."""
+    with figure_style():
+        save_figure(plot_sweep(sweep), path)
+
+
+def plot_sweep(sweep: Sweep) -> Figure:
+    """Upper panel success with Wilson intervals, lower panel latency relative to no cache with bootstrap intervals."""
+    figure = new_figure(7.6)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    rows = [row for row in sweep.arms if row["reuse_ratio"] is not None]
+    _draw_success(upper, sweep.reference, rows)
+    _draw_latency(lower, rows)
+    lower.set_xlim(-3, 100)
+    lower.set_xlabel("measured reuse ratio, % of (layer, vision token) pairs, mean over all calls of the arm")
+    handles, labels = upper.get_legend_handles_labels()
+    more = dict(zip(*reversed(lower.get_legend_handles_labels()), strict=True))
+    named = {**more, **dict(zip(labels, handles, strict=True))}
+    order = [*labels, *(label for label in more if label not in labels)]
+    figure.legend([named[label] for label in order], order, loc="outside lower center", ncols=3)
+    common = sweep.common
+    source = [common["suite"], model_words(common), common["assets"]]
+    source.append(f"{common['device']} ({clock_words(common['clock'])})")
+    write_title(figure, f"Sweep {sweep.sweep_id}: what reuse costs and gains", " · ".join(source))
+    figure.draw_without_rendering()
+    for axes, key in ((upper, _success_point), (lower, _latency_point)):
+        _label_points(axes, rows, key)
+    return figure
+
+
+def _success_point(row: Mapping[str, Any]) -> tuple[float, float, tuple[float, float] | None] | None:
+    if row["success"] is None:
+        return None
+    interval = limits(row, "success")
+    return 100.0 * row["reuse_ratio"], 100.0 * row["success"], _scaled(interval, 100.0)
+
+
+def _latency_point(row: Mapping[str, Any]) -> tuple[float, float, tuple[float, float] | None] | None:
+    """Policy / no cache, the inverse of the speed-up."""
+    if row["speedup"] is None:
+        return None
+    interval = limits(row, "speedup")
+    inverse = None if interval is None else (1.0 / interval[1], 1.0 / interval[0])
+    return 100.0 * row["reuse_ratio"], 100.0 / row["speedup"], _scaled(inverse, 100.0)
+
+
+def _scaled(interval: tuple[float, float] | None, factor: float) -> tuple[float, float] | None:
+    return None if interval is None else (factor * interval[0], factor * interval[1])
+
+
+def _draw_success(axes: Axes, reference: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    interval = limits(reference, "success")
+    if reference["success"] is not None and interval is not None:
+        color = cache_color("none")
+        axes.axhspan(100 * interval[0], 100 * interval[1], color=color, alpha=0.10, linewidth=0)
+        label = f"no cache, n = {reference['num_pairs']}"
+        axes.axhline(100 * reference["success"], color=color, linestyle=(0, (5, 3)), linewidth=1.4, label=label)
+    _draw_points(axes, rows, _success_point)
+    axes.set_ylim(0, 103)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("success, %")
+    axes.grid(axis="y")
+    write_axis_title(axes, f"Success, 95 % Wilson interval ({_range_words(rows, 'num_pairs')} pairs an arm)")
+
+
+def _draw_latency(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    color = cache_color("none")
+    axes.axhline(100, color=color, linestyle=(0, (5, 3)), linewidth=1.4)
+    _draw_points(axes, rows, _latency_point)
+    macs = sorted(
+        (100.0 * row["reuse_ratio"], 100.0 * row["macs"] / row["baseline_macs"])
+        for row in rows
+        if row["macs"] is not None and row["baseline_macs"] is not None
+    )
+    if len(macs) > 1:
+        x, y = np.array(macs).T
+        axes.plot(x, y, ":", color=MUTED, linewidth=1.4, label="MACs against no cache (the ideal)")
+    tops = [100.0, *(point[2][1] if point[2] else point[1] for point in map(_latency_point, rows) if point is not None)]
+    axes.set_ylim(0, 1.08 * max(tops))
+    axes.set_ylabel("latency, % of no cache")
+    axes.grid(axis="y")
+    number = _range_words(rows, "timed_pairs")
+    write_axis_title(axes, f"End-to-end latency of a policy call, median, 95 % interval ({number} timed pairs an arm)")
+
+
+def _range_words(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """``20``, or ``6 to 20`` when arms differ."""
+    values = sorted({row[name] for row in rows})
+    return "no" if not values else str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+
+def _draw_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> None:
+    for cache in dict.fromkeys(row["cache"] for row in rows):
+        points = [point for point in (place(row) for row in rows if row["cache"] == cache) if point is not None]
+        if len(points) == 0:
+            continue
+        color, is_line = cache_color(cache), cache in LINE_POLICIES
+        style: dict[str, Any] = {
+            "color": color,
+            "marker": cache_marker(cache),
+            "markersize": 7,
+            "zorder": 4 if is_line else 5,
+        }
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        axes.plot(x, y, linestyle="-" if is_line else "none", clip_on=False, label=_legend_label(cache), **style)
+        for at, _, interval in points:
+            if interval is not None:
+                axes.plot([at, at], interval, color=color, linewidth=1.6, alpha=0.65, zorder=3, solid_capstyle="butt")
+
+
+def _legend_label(cache: str) -> str:
+    return f"{cache} (beside: share asked for)" if cache in LINE_POLICIES else cache
+
+
+def _label_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> None:
+    """Write each point's label where it covers no marker, whisker, line or earlier label, or as few as can be."""
+    named = [(row, point) for row, point in ((row, place(row)) for row in rows) if point is not None]
+    taken = [_occupied(axes, point) for _, point in named]
+    lines = [
+        Path(line.get_transform().transform(line.get_xydata())) for line in axes.lines if len(line.get_xdata()) > 2
+    ]
+    for row, (x, y, _) in named:
+        texts = [_write_label(axes, row, (x, y), at) for at in _LABEL_PLACES]
+        boxes = [text.get_window_extent() for text in texts]
+        covered = [
+            sum(box.overlaps(other) for other in taken) + sum(line.intersects_bbox(box, filled=False) for line in lines)
+            for box in boxes
+        ]
+        best = covered.index(min(covered))
+        taken.append(boxes[best])
+        for index, text in enumerate(texts):
+            if index != best:
+                text.remove()
+
+
+def _write_label(
+    axes: Axes, row: Mapping[str, Any], at: tuple[float, float], offset: tuple[int, int, str]
+) -> Annotation:
+    dx, dy, align = offset
+    style: dict[str, Any] = {"ha": align, "fontsize": 8.6, "fontweight": "bold", "zorder": 5}
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    color = cache_color(row["cache"])
+    return axes.annotate(_label(row), at, (dx, dy), textcoords="offset points", color=color, path_effects=halo, **style)
+
+
+def _occupied(axes: Axes, point: tuple[float, float, tuple[float, float] | None]) -> Bbox:
+    """Display box of a marker and its whisker."""
+    x, y, interval = point
+    low, high = (y, y) if interval is None else interval
+    (left, bottom), (right, top) = axes.transData.transform([(x, low), (x, high)])
+    return Bbox.from_extents(left - 6, bottom - 6, right + 6, top + 6)
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    requested = row["requested_reuse_ratio"]
+    return f"{requested:g}" if row["cache"] in LINE_POLICIES and requested is not None else str(row["cache"])

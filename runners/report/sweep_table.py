@@ -1,0 +1,145 @@
+"""The table of a sweep, on the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from runners.report.markdown import table as markdown_table
+from runners.report.palette import cache_color
+from runners.report.terminal import MAX_WIDTH, bullet, render
+from runners.report.words import (
+    NO_DATA,
+    clock_words,
+    figure,
+    join_words,
+    macs_words,
+    milliseconds,
+    model_words,
+    p_value,
+    percent,
+    percent_range,
+    points_range,
+    ratio,
+    ratio_range,
+    signed_points,
+)
+
+if TYPE_CHECKING:
+    from runners.report.sweep import Sweep
+
+_READING = (
+    "Speed-up: ratio of medians over the pairs timed in each arm's own run, 95 % bootstrap interval from 5 pairs on. "
+    "Difference: against no cache over the same pairs, Tango's 95 % interval."
+)
+
+
+def format_sweep_table(sweep: Sweep, *, width: int = MAX_WIDTH, color: bool = False) -> str:
+    """The sweep as text of at most ``width`` columns."""
+    notes = [bullet(note) for note in sweep_notes(sweep)]
+    return render(["", *_title(sweep), "", _table(sweep), "", *notes, ""], width, color)
+
+
+def sweep_notes(sweep: Sweep) -> list[str]:
+    """What to know before reading, most important first."""
+    errors = [f"{row['arm']} {row['num_errors']}" for row in sweep.arms if row["num_errors"] > 0]
+    notes = [*sweep.notes, _READING]
+    if len(errors) > 0:
+        notes.insert(0, f"Error episodes, left out with their pairs: {', '.join(errors)}.")
+    if sweep.common["weights"] == "untrained":
+        notes.insert(0, "Untrained weights: success says nothing about the cache.")
+    return notes
+
+
+def _title(sweep: Sweep) -> list[Text]:
+    common = sweep.common
+    first = Text(" ")
+    first.append(f"sweep {sweep.sweep_id}", "bold")
+    for part in (common["suite"], model_words(common)):
+        first.append(" · ")
+        first.append(part, "bold yellow" if "UNTRAINED" in part else "bold")
+    where = f" {common['assets']} · {common['device']} ({clock_words(common['clock'])}) · {common['dtype']}"
+    return [first, Text(where, "dim")]
+
+
+def _table(sweep: Sweep) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False, collapse_padding=True)
+    table.add_column(" arm", no_wrap=True)
+    for header in ("reuse %", "success %", "difference, pts", "p50 ms", "speed-up", "prefill"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in (sweep.reference, *sweep.arms):
+        name = Text(f" {row['arm']}", f"bold {cache_color(row['cache'])}")
+        reuse = NO_DATA if row["reuse_ratio"] is None else f"{100.0 * row['reuse_ratio']:.1f}"
+        success = (
+            "" if row["success"] is None else f"{row['successes']}/{row['num_pairs']}  {100.0 * row['success']:.1f}"
+        )
+        difference, latency, speedup, prefill = _compared(row, digits=0)
+        compared = ["", latency, "", ""] if row is sweep.reference else [difference, latency, speedup, prefill]
+        table.add_row(name, reuse, success, *compared)
+    return table
+
+
+def _compared(row: Mapping[str, Any], digits: int = 1) -> list[str]:
+    """Difference with ``digits`` decimals in its interval, latency and both speed-ups of an arm."""
+    return [
+        join_words(signed_points(row["difference"]), points_range(limits(row, "difference"), digits)),
+        milliseconds(row["latency_p50_ms"]),
+        join_words(ratio(row["speedup"]), ratio_range(limits(row, "speedup"))),
+        ratio(row["prefill_speedup"]),
+    ]
+
+
+def limits(row: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """Interval of a figure in an arm's row, or None."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return None if low is None or high is None else (low, high)
+
+
+def format_sweep_markdown(sweep: Sweep, picture: str) -> str:
+    """``sweep.md``: the whole table, the picture and how to read them."""
+    common = sweep.common
+    header = [
+        "arm",
+        "reuse ratio",
+        "success",
+        "95 % interval",
+        "difference (points)",
+        "p",
+        "p50 (ms)",
+        "no cache p50 (ms)",
+    ]
+    header += ["speed-up", "prefill speed-up", "control Hz", "MACs per call", "timed pairs", "errors"]
+    rows = [_markdown_cells(row, row is sweep.reference) for row in (sweep.reference, *sweep.arms)]
+    sections = [
+        f"# Sweep {sweep.sweep_id}: {common['suite']} · {model_words(common)}",
+        f"Assets {common['assets']}, {common['device']} ({clock_words(common['clock'])}), {common['dtype']}.",
+        "\n".join(f"- {note}" for note in sweep_notes(sweep)),
+        f"![Success and latency against the measured reuse ratio]({picture})",
+        markdown_table(header, rows),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _markdown_cells(row: Mapping[str, Any], is_reference: bool) -> list[str]:
+    start = [row["arm"], percent(row["reuse_ratio"])]
+    start += [f"{row['successes']}/{row['num_pairs']} {percent(row['success'])}", percent_range(limits(row, "success"))]
+    if is_reference:
+        return [*start, "", "", milliseconds(row["latency_p50_ms"]), *[""] * 4, macs_words(row["macs"]), "", ""]
+    difference, latency, speedup, prefill = _compared(row)
+    return [
+        *start,
+        difference,
+        p_value(row["mcnemar_p"]),
+        latency,
+        milliseconds(row["baseline_latency_p50_ms"]),
+        speedup,
+        join_words(prefill, ratio_range(limits(row, "prefill_speedup"))),
+        figure(row["control_hz"]),
+        macs_words(row["macs"]),
+        str(row["timed_pairs"]),
+        str(row["num_errors"]),
+    ]

@@ -1,0 +1,34 @@
+"""Rebuild the report of a run or of a sweep from its files: ``python scripts/report.py results/<run_id>``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
+
+from runners.journal import RUN_FILE
+from runners.report import print_report, write_report
+from runners.report.sweep import print_sweep, write_sweep_report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0, or 1 with one line on standard error when the records cannot be reported."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="results/<run_id>, or results/<sweep_id> with one folder an arm")
+    folder = parser.parse_args(arguments).folder
+    try:
+        if (folder / RUN_FILE).exists():
+            write_report(folder)
+            print_report(folder)
+        else:
+            print_sweep(write_sweep_report(folder))
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
