@@ -43,7 +43,8 @@ def _hand_to_hydra(words: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from runners.launch import INTERRUPTED, launch
+    from runners.config import ConfigError
+    from runners.launch import BAD_INPUT, INTERRUPTED, launch
     from runners.overrides import CONFIG_NAME, config_dir, to_run
 
     codes = [0]
@@ -52,7 +53,13 @@ def _hand_to_hydra(words: Sequence[str]) -> int:
     def job(composed: DictConfig) -> None:
         context = HydraConfig.get()
         task_words = list(context.overrides.task) if context.mode.name == "MULTIRUN" else words
-        codes.append(launch(to_run(composed, context.runtime.choices), task_words))
+        try:
+            run = to_run(composed, context.runtime.choices)
+        except ConfigError as error:  # a sweep written in a config file is first seen here
+            print(f"error: {error}", file=sys.stderr)
+            codes.append(BAD_INPUT)
+            return
+        codes.append(launch(run, task_words))
         if codes[-1] == INTERRUPTED:
             sys.exit(INTERRUPTED)  # not the next job of a sweep
 

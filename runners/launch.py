@@ -205,7 +205,7 @@ def _report(run_dir: Path) -> None:
 
     write_report(run_dir)
     print_report(run_dir)
-    print(f"\nreport: {run_dir}/report.md   figures: {run_dir}/summary.json   plots: {run_dir}/plots/")
+    print(f" report {run_dir}/report.md\n figures {run_dir}/summary.json\n plots {run_dir}/plots/")
 
 
 def _say_interrupted(run_dir: Path, command: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -158,6 +159,7 @@ def _compose_run(words: Sequence[str]) -> ComposedRun:
         for override in _parse(words):
             _check_key(override, frame)
         composed = _compose(words)
+    HydraConfig.instance().set_config(composed)  # for values such as run_id=x/${hydra:runtime.choices.cache}
     choices = dict(composed.hydra.runtime.choices)
     del composed["hydra"]
     return to_run(composed, choices)

@@ -1,0 +1,44 @@
+# Every target installs what it needs into .venv first. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# More key=value words for `make run` and `make sweep`, or options for `make test`.
+ARGS ?=
+SWEEP ?= reuse_ratio
+
+.PHONY: help setup run test sweep lint bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@echo "  The benchmark's own help: $(BIN)/python run.py --help"
+
+$(STAMP): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh "$(or $(PYTHON),python3.11)" "$(VENV)"
+	@touch $@
+
+setup: $(STAMP) ## Create .venv and install everything (3.2 GB download); does nothing when it is up to date
+
+run: $(STAMP) ## The main job in small: ten tasks of libero_spatial, one episode pair each, table and report
+	$(BIN)/python run.py suite=libero_spatial cache=adaptive suite.episodes_per_task=1 $(ARGS)
+
+test: $(STAMP) ## All tests but those marked slow or gpu
+	$(BIN)/python -m pytest $(ARGS)
+
+sweep: $(STAMP) ## Success and latency against the reuse ratio; run again, it does only what is missing
+	$(BIN)/python scripts/sweep.py $(SWEEP) $(ARGS)
+
+lint: $(STAMP) ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## Latency of one policy call, with and without the cache, interleaved
+	$(BIN)/python scripts/bench_latency.py $(ARGS)
+
+clean: ## Remove .venv and caches; results/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis outputs multirun *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
