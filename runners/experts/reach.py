@@ -1,4 +1,4 @@
-"""Geometry of Panda and scene for the scripted experts: how far the arm reaches, what stands where. Metres, world frame."""
+"""Geometry for the scripted experts: how far the arm reaches, what stands where. Metres, world frame."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from runners.envs.libero_state import LiberoState
 
-# With the hand pointing down the elbow locks on a sphere around the shoulder; beyond it the OSC controller gets no radial
-# motion and the hand slides sideways for ever. Radius and centre were measured in the simulator.
+# With the hand pointing down the elbow locks on a sphere around the shoulder; beyond it the OSC controller gets no
+# radial motion and the hand slides sideways for ever. Radius and centre were measured in the simulator.
 SHOULDER_HEIGHT = 1.035
 ELBOW_RADIUS = 0.69
 WRIST_OFFSET = 0.088

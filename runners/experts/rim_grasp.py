@@ -83,7 +83,7 @@ def _cost(
 
 
 def _gripper_spheres(point: NDArray[np.float64], outward: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Open outer finger (4 distances x 4 heights) and hand (9 places across) as spheres: centres [25, 3], radii [25]."""
+    """Open outer finger (4 distances x 4 heights) and hand (9 places) as spheres: centres [25, 3], radii [25]."""
     direction = np.array([*outward, 0.0])
     up = np.array([0.0, 0.0, 1.0])
     finger = [point + r * direction + h * up for r in np.linspace(0.018, 0.062, 4) for h in np.linspace(0, 0.06, 4)]
