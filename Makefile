@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml scripts/setup.sh
 	@scripts/setup.sh "$(or $(PYTHON),python3.11)" "$(VENV)"
 	@touch $@
 
-setup: $(STAMP) ## Create .venv and install everything (3.2 GB download); does nothing when it is up to date
+setup: $(STAMP) ## Create .venv and install everything (3.1 GB download); does nothing when it is up to date
 
 run: $(STAMP) ## The main job in small: ten tasks of libero_spatial, one episode pair each, table and report
 	$(BIN)/python run.py suite=libero_spatial cache=adaptive suite.episodes_per_task=1 $(ARGS)

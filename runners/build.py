@@ -212,7 +212,7 @@ def build_observers(config: RunConfig) -> list[Any]:
     from runners.progress import ProgressObserver
 
     observers: list[Any] = [ProgressObserver()]
-    if config.runner.video:
+    if config.runner.video != "none":
         from runners.video import VideoObserver
 
         observers.append(VideoObserver(config.runner.video))

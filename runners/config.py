@@ -6,11 +6,12 @@ nothing heavy, so that a mistake is reported at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from runners.suggest import one_of, suggestion
 
@@ -26,6 +27,19 @@ NUM_TASKS: dict[str, int] = {
 
 Index = Annotated[StrictInt, Field(ge=0)]
 Count = Annotated[StrictInt, Field(ge=1)]
+
+
+def _check_video(value: Any) -> Any:
+    names = [] if value in ("none", "first", "all") else value
+    if not isinstance(names, list) or not all(re.fullmatch(r"\d+:\d+", str(name)) for name in names):
+        raise ValueError(
+            f"runner.video: expected none, first, all or a list such as ['0:3','2:0'] (task:state), got {value!r}"
+        )
+    return value
+
+
+#: Which pairs are filmed; the words of ``runners.video.VideoSelection``.
+Video = Annotated[StrictStr | tuple[StrictStr, ...], BeforeValidator(_check_video)]
 
 
 class ConfigError(ValueError):
@@ -77,7 +91,7 @@ class RunnerConfig:
 
     self_pair: StrictBool
     max_errors: Index
-    video: Index
+    video: Video
     dry_run: StrictBool
     shared_baseline: StrictStr | None
     retime_pairs: Count
@@ -133,7 +147,8 @@ def parse_config(raw: Mapping[str, Any], choices: Mapping[str, str]) -> RunConfi
         raise ConfigError(f"suite={choices['suite']}: no such suite; {one_of(NUM_TASKS)}")
     for section in SECTIONS:
         data[section] = {"name": choices[section], **(raw.get(section) or {})}
-    data["cache"] = {"name": choices["cache"], "numbers": dict(raw.get("cache") or {})}
+    numbers = {key: value for key, value in (raw.get("cache") or {}).items() if key != "name"}
+    data["cache"] = {"name": choices["cache"], "numbers": numbers}
     config: RunConfig = validate(RunConfig, data)
     _check_episodes(config.suite)
     _check_device(config.device)

@@ -149,7 +149,7 @@ def _merged_rows(folder: Path, choice: str) -> Rows:
 def _rows(path: Path) -> Rows:
     rows = {}
     for line in path.read_text(encoding="utf-8").splitlines():
-        if (match := _KEY_LINE.match(line)) and match["value"].strip():
+        if (match := _KEY_LINE.match(line)) and match["value"].strip() and match["key"] != "name":
             rows[match["key"]] = (match["value"].strip(), match["comment"] or "")
     return rows
 

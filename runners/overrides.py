@@ -203,7 +203,7 @@ def _check_key(override: Override, frame: Any) -> None:
             known = (*TOP_LEVEL, *groups())
             raise ConfigError(f"unknown key '{key}'{suggestion(key, known)}; {one_of(known)}")
         return
-    known = tuple(frame.get(section) or ())
+    known = tuple(key for key in frame.get(section) or () if key != "name")
     if name in known:
         return
     variant = frame.hydra.runtime.choices[section]
@@ -226,4 +226,5 @@ def keys_of(group: str, choice: str) -> dict[str, Any]:
     for part in content.pop("defaults", []):
         if isinstance(part, str) and part != "_self_":
             merged.update(keys_of(group, part))
+    content.pop("name", None)  # the file's own name, no key to change
     return {**merged, **content}

@@ -54,7 +54,7 @@ install_system_parts() {
 }
 
 install_python_parts() {
-  say "Python packages into $venv: about 3.2 GB to download, 7.6 GB on the disk, 2 to 15 minutes (torch is most of it)."
+  say "Python packages into $venv: about 3.1 GB to download, 7.8 GB on the disk, 2 to 15 minutes (torch is most of it)."
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   "$venv/bin/python" -m pip install --quiet --upgrade pip
   # egl-probe's build file is older than what CMake 4 accepts.
