@@ -98,7 +98,7 @@ class ProgressObserver(Observer):
             parts.append(f"reuse {self._reuse_sum / self._num_calls:.2f}")
         num_errors = sum(count[arm, "error"] for arm in self._arms)
         if num_errors:
-            parts.append(f"{num_errors} errors")
+            parts.append("1 error" if num_errors == 1 else f"{num_errors} errors")
         if self._num_live and self._done < self._total:
             seconds = (time.monotonic() - self._begun) / self._num_live * (self._total - self._done)
             parts.append(f"{format_duration(seconds)} left")
