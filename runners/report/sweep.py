@@ -198,9 +198,7 @@ def _note_episodes(loaded: Mapping[str, RunFrames]) -> list[str]:
     short = [f"{arm} {len(found)}" for arm, found in keys.items() if found != union]
     if len(short) == 0:
         return []
-    return [
-        f"Not every arm has all {len(union)} pairs ({', '.join(short)}): arms differ in episodes, not only in cache."
-    ]
+    return [f"Arms without all {len(union)} pairs: {', '.join(short)}. They differ in episodes, not only in cache."]
 
 
 def _note_skipped(skipped: Mapping[str, str]) -> list[str]:

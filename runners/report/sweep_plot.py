@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -104,8 +105,8 @@ def _draw_latency(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows
         if row["macs"] is not None and row["baseline_macs"] is not None
     )
-    if len(macs) > 1:
-        x, y = np.array(macs).T
+    if len(macs) > 0:
+        x, y = np.array([(0.0, 100.0), *macs]).T
         axes.plot(x, y, ":", color=MUTED, linewidth=1.4, label="MACs against no cache (the ideal)")
     tops = [100.0, *(point[2][1] if point[2] else point[1] for point in map(_latency_point, rows) if point is not None)]
     axes.set_ylim(0, 1.08 * max(tops))
@@ -151,8 +152,10 @@ def _label_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> 
     lines = [
         Path(line.get_transform().transform(line.get_xydata())) for line in axes.lines if len(line.get_xdata()) > 2
     ]
+    arms = Counter(row["cache"] for row in rows)
     for row, (x, y, _) in named:
-        texts = [_write_label(axes, row, (x, y), at) for at in _LABEL_PLACES]
+        words, color = _label(row, arms[row["cache"]]), cache_color(row["cache"])
+        texts = [_write_label(axes, words, color, (x, y), at) for at in _LABEL_PLACES]
         boxes = [text.get_window_extent() for text in texts]
         covered = [
             sum(box.overlaps(other) for other in taken) + sum(line.intersects_bbox(box, filled=False) for line in lines)
@@ -166,13 +169,12 @@ def _label_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> 
 
 
 def _write_label(
-    axes: Axes, row: Mapping[str, Any], at: tuple[float, float], offset: tuple[int, int, str]
+    axes: Axes, words: str, color: str, at: tuple[float, float], offset: tuple[int, int, str]
 ) -> Annotation:
     dx, dy, align = offset
-    style: dict[str, Any] = {"ha": align, "fontsize": 8.6, "fontweight": "bold", "zorder": 5}
+    style: dict[str, Any] = {"ha": align, "fontsize": 8.6, "fontweight": "bold", "zorder": 6, "color": color}
     halo = [withStroke(linewidth=2.5, foreground="white")]
-    color = cache_color(row["cache"])
-    return axes.annotate(_label(row), at, (dx, dy), textcoords="offset points", color=color, path_effects=halo, **style)
+    return axes.annotate(words, at, (dx, dy), textcoords="offset points", path_effects=halo, **style)
 
 
 def _occupied(axes: Axes, point: tuple[float, float, tuple[float, float] | None]) -> Bbox:
@@ -183,6 +185,9 @@ def _occupied(axes: Axes, point: tuple[float, float, tuple[float, float] | None]
     return Bbox.from_extents(left - 6, bottom - 6, right + 6, top + 6)
 
 
-def _label(row: Mapping[str, Any]) -> str:
+def _label(row: Mapping[str, Any], num_arms: int) -> str:
+    """The share asked for on a line, else the policy, or the arm where several arms have the same policy."""
     requested = row["requested_reuse_ratio"]
-    return f"{requested:g}" if row["cache"] in LINE_POLICIES and requested is not None else str(row["cache"])
+    if row["cache"] in LINE_POLICIES and requested is not None:
+        return f"{requested:g}"
+    return str(row["cache"] if num_arms == 1 else row["arm"])

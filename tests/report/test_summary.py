@@ -1,0 +1,314 @@
+"""Every figure of the summary recomputed from the files by other means, and what happens when data is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import binomtest
+
+from runners.report import build_summary, load_run
+from vlacache.types import STAGES
+
+WriteRun = Callable[..., Path]
+ARMS = ("policy", "baseline")
+EXACT = {"rel": 1e-12, "abs": 1e-12}
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    summary = build_summary(load_run(run))
+    return json.loads(json.dumps(summary, allow_nan=False))
+
+
+class Records:
+    """The files of a run read with json and pyarrow alone: what a reader without our code would do."""
+
+    def __init__(self, run: Path) -> None:
+        rows = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
+        final = {(r["arm"], r["task_id"], r["init_index"]): r for r in rows}
+        keys = {(task, init) for _, task, init in final}
+        ended = ("success", "failure")
+        self.pairs = sorted(
+            key for key in keys if all((arm, *key) in final and final[(arm, *key)]["status"] in ended for arm in ARMS)
+        )
+        self.episodes = {arm: {key: final[(arm, *key)] for key in self.pairs} for arm in ARMS}
+        self.steps: dict[str, dict[tuple[int, int], list[dict[str, Any]]]] = defaultdict(dict)
+        for arm in ARMS:
+            for key, row in self.episodes[arm].items():
+                slug = f"{arm}-{row['cache']}-{row['suite']}-t{key[0]:02d}-i{key[1]:03d}-s{row['env_seed']}"
+                slug = f"{slug}-{row['placement']}"
+                path = run / "steps" / f"{slug}.parquet"
+                self.steps[arm][key] = pq.read_table(path).to_pylist() if path.exists() else []
+
+    def calls(self, arm: str, *, timed: bool) -> dict[tuple[int, int], list[dict[str, Any]]]:
+        calls = {}
+        for key, steps in self.steps[arm].items():
+            reused = self.episodes[arm][key]["reused_from"] is not None
+            executed = defaultdict(int)
+            for step in steps:
+                executed[step["call_index"]] += 1
+            rows = [{**s, "executed": executed[s["call_index"]]} for s in steps if s["total_ms"] is not None]
+            calls[key] = [row for row in rows if not timed or (not row["is_warmup"] and not reused)]
+        return calls
+
+    def timed(self, arm: str) -> list[dict[str, Any]]:
+        both = [key for key in self.pairs if all(self.calls(a, timed=True)[key] for a in ARMS)]
+        own = self.calls(arm, timed=True)
+        return [row for key in (both or self.pairs) for row in own[key]]
+
+
+@pytest.fixture(
+    params=[
+        {"num_tasks": 3, "num_inits": 4},
+        {
+            "num_tasks": 2,
+            "num_inits": 5,
+            "errors": frozenset({("policy", 0, 1), ("baseline", 0, 1), ("baseline", 1, 4)}),
+            "reused": frozenset({(0, 2), (1, 0)}),
+            "cache": "paper",
+            "clock": "cuda_event",
+            "num_warmup": 3,
+        },
+    ],
+    ids=["plain", "errors-and-reused-baseline"],
+)
+def run(request: pytest.FixtureRequest, write_run: WriteRun) -> Path:
+    return write_run(**request.param)
+
+
+def test_success_is_recomputable(run: Path) -> None:
+    records, summary = Records(run), _summary(run)
+    wins = {arm: [records.episodes[arm][key]["status"] == "success" for key in records.pairs] for arm in ARMS}
+    n = len(records.pairs)
+    assert summary["num_episodes"] == n
+    success = summary["success_rate"]
+    for arm in ARMS:
+        assert success[arm] == pytest.approx(sum(wins[arm]) / n, **EXACT)
+        wilson = binomtest(sum(wins[arm]), n).proportion_ci(method="wilson")
+        assert success[f"{arm}_ci95"] == pytest.approx([wilson.low, wilson.high], **EXACT)
+    assert success["difference"] == pytest.approx((sum(wins["policy"]) - sum(wins["baseline"])) / n, **EXACT)
+    won = sum(p and not b for p, b in zip(wins["policy"], wins["baseline"], strict=True))
+    lost = sum(b and not p for p, b in zip(wins["policy"], wins["baseline"], strict=True))
+    p_value = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    assert success["mcnemar_p"] == pytest.approx(p_value, **EXACT)
+    assert success["difference_ci95"][0] <= success["difference"] <= success["difference_ci95"][1]
+
+
+def test_latency_is_recomputable(run: Path) -> None:
+    records, summary = Records(run), _summary(run)
+    for arm in ARMS:
+        calls = records.timed(arm)
+        total = [row["total_ms"] for row in calls]
+        assert summary["latency_ms"][arm] == pytest.approx(
+            {
+                "p50": np.percentile(total, 50),
+                "p90": np.percentile(total, 90),
+                "p99": np.percentile(total, 99),
+                "mean": sum(total) / len(total),
+            },
+            **EXACT,
+        )
+        for stage in STAGES:
+            values = [row[f"{stage}_ms"] for row in calls]
+            assert summary["stage_ms"][arm][stage] == pytest.approx(math.fsum(values) / len(values), **EXACT)
+            assert summary["stage_latency_ms"][arm][stage]["p90"] == pytest.approx(np.percentile(values, 90), **EXACT)
+        actions = sum(row["executed"] for row in calls)
+        assert summary["control_hz"][arm] == pytest.approx(actions / (math.fsum(total) / 1e3), **EXACT)
+        own = [row for row in records.episodes[arm].values() if row["reused_from"] is None]
+        achieved = sum(row["num_steps"] for row in own) / math.fsum(row["wall_s"] for row in own)
+        assert summary["achieved_hz"][arm] == pytest.approx(achieved, **EXACT)
+        everything = [row for rows in records.calls(arm, timed=False).values() for row in rows]
+        assert summary["calls"][arm]["timed"] == len(calls)
+        assert summary["calls"][arm]["cold"] == sum(row["call_index"] == 0 for row in calls)
+        assert summary["calls"][arm]["warmup_excluded"] == sum(row["is_warmup"] for row in everything)
+        assert summary["stage_sum"][arm]["ok"] is True
+        cold = [row["total_ms"] for row in calls if row["call_index"] == 0]
+        assert summary["cold_latency_ms"][arm]["p50"] == pytest.approx(np.median(cold), **EXACT)
+
+
+def test_speedup_is_the_ratio_of_the_medians_shown(run: Path) -> None:
+    records, summary = Records(run), _summary(run)
+    for name, column in (("end_to_end", "total_ms"), ("prefill", "prefill_ms")):
+        medians = {arm: np.median([row[column] for row in records.timed(arm)]) for arm in ARMS}
+        assert summary["speedup"][name] == pytest.approx(medians["baseline"] / medians["policy"], **EXACT)
+        low, high = summary["speedup"][f"{name}_ci95"]
+        assert low < summary["speedup"][name] < high
+    latency = summary["latency_ms"]
+    expected = latency["baseline"]["p50"] / latency["policy"]["p50"]
+    assert summary["speedup"]["end_to_end"] == pytest.approx(expected, **EXACT)
+
+
+def test_cache_figures_are_recomputable(run: Path) -> None:
+    records, summary = Records(run), _summary(run)
+    calls = {arm: [row for rows in records.calls(arm, timed=False).values() for row in rows] for arm in ARMS}
+    policy = calls["policy"]
+    assert summary["reuse_ratio"] == pytest.approx(math.fsum(r["reuse_ratio"] for r in policy) / len(policy), **EXACT)
+    used = [r["reuse_ratio"] for r in policy if r["fallback"] is None]
+    assert summary["reuse_ratio_when_cached"] == pytest.approx(math.fsum(used) / len(used), **EXACT)
+    for arm in ARMS:
+        macs = sum(r["macs"] for r in calls[arm]) / len(calls[arm])
+        assert summary["macs"][arm] == pytest.approx(macs, **EXACT)
+        assert summary["flops"][arm] == pytest.approx(2 * macs, **EXACT)
+    reasons = defaultdict(int)
+    for row in policy:
+        if row["fallback"] is not None:
+            reasons[row["fallback"]] += 1
+    assert {name: item["calls"] for name, item in summary["fallback"]["by_reason"].items()} == dict(reasons)
+    assert summary["fallback"]["share"] == pytest.approx(sum(reasons.values()) / len(policy), **EXACT)
+    assert summary["max_age"]["max"] == max(row["max_age"] for row in policy)
+
+
+def test_tasks_add_up_to_the_suite(run: Path) -> None:
+    summary = _summary(run)
+    assert sum(task["num_episodes"] for task in summary["tasks"]) == summary["num_episodes"]
+    for arm in ARMS:
+        assert sum(t["success_counts"][arm] for t in summary["tasks"]) == summary["success_counts"][arm]
+
+
+def test_pinned_names(run: Path) -> None:
+    summary = _summary(run)
+    flat = ["run_id", "suite", "model", "cache", "assets", "device", "num_episodes", "num_errors", "reuse_ratio"]
+    assert set(flat) <= set(summary)
+    assert set(summary["success_rate"]) >= {"policy", "baseline", "difference", "mcnemar_p"}
+    assert set(summary["speedup"]) >= {"end_to_end", "prefill"}
+    for arm in ARMS:
+        assert set(summary["latency_ms"][arm]) >= {"p50", "p90", "mean"}
+        assert list(summary["stage_ms"][arm]) == list(STAGES)
+        assert summary["control_hz"][arm] > 0
+        assert summary["macs"][arm] > 0
+    assert summary["assets"] == "builtin@1a2b3c4d/fast"
+
+
+def test_errors_drop_their_pairs_and_are_shown(write_run: WriteRun) -> None:
+    errors = frozenset({("policy", 0, 1), ("baseline", 0, 1), ("baseline", 1, 0)})
+    summary = _summary(write_run(num_tasks=2, num_inits=3, errors=errors, success=(1.0, 1.0)))
+    assert summary["num_errors"] == 3
+    assert summary["num_pairs_dropped_error"] == 2
+    assert summary["num_episodes"] == 4
+    assert summary["success_rate"]["policy"] == 1.0  # an error is not a failure
+    assert summary["success_rate_errors_as_failures"] == pytest.approx({"policy": 5 / 6, "baseline": 4 / 6})
+    assert [item["error"] for item in summary["errors"]] == ["RuntimeError: simulator"] * 3
+    assert any("3 episodes ended in an error" in line for line in summary["verdicts"])
+
+
+def test_episode_finished_after_an_error_counts_once(write_run: WriteRun, append_row: Callable[..., None]) -> None:
+    run = write_run(num_tasks=1, num_inits=2)
+    expected = _summary(run)
+    append_row(run, status="error", attempt=2)
+    assert _summary(run)["num_errors"] == 1
+    last = json.loads((run / "episodes.jsonl").read_text().splitlines()[-2])
+    append_row(run, status=last["status"], attempt=3, error=None)
+    summary = _summary(run)
+    assert summary["num_errors_retried"] == 1
+    same = ("success_rate", "latency_ms", "speedup", "reuse_ratio", "num_episodes", "num_errors")
+    assert {name: summary[name] for name in same} == {name: expected[name] for name in same}
+
+
+def test_copied_baseline_counts_for_success_but_never_for_latency(write_run: WriteRun) -> None:
+    everything = frozenset((task, init) for task in range(2) for init in range(3))
+    summary = _summary(write_run(num_tasks=2, num_inits=3, reused=everything))
+    assert summary["num_episodes"] == 6
+    assert summary["num_reused_baseline"] == 6
+    assert summary["reused_from"] == ["earlier"]
+    assert summary["success_rate"]["baseline"] is not None
+    assert summary["latency_ms"]["baseline"] == dict.fromkeys(("p50", "p90", "p99", "mean"))
+    assert summary["speedup"]["end_to_end"] is None
+    assert summary["control_hz"]["baseline"] is None
+    assert summary["achieved_hz"]["baseline"] is None
+    assert summary["latency_ms"]["policy"]["p50"] > 0
+
+
+def test_step_file_that_came_with_a_copied_baseline_is_not_timed(write_run: WriteRun) -> None:
+    run = write_run(num_tasks=2, num_inits=3)
+    own = _summary(run)
+    lines = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
+    for row in lines:
+        if row["arm"] == "baseline" and row["init_index"] > 0:
+            row["reused_from"] = "earlier"
+    (run / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    summary = _summary(run)
+    assert summary["speedup"]["num_pairs"] == 2
+    assert summary["calls"]["baseline"]["timed"] < own["calls"]["baseline"]["timed"]
+    assert summary["calls"]["baseline"]["reused_excluded"] > 0
+    assert summary["macs"] == own["macs"]  # counted, not timed
+
+
+@pytest.mark.parametrize("arm", ["policy", "baseline"])
+def test_cache_none_writes_its_arm_into_both_columns(write_run: WriteRun, arm: str) -> None:
+    summary = _summary(write_run(cache="none", arms=(arm,), num_tasks=2, num_inits=3))
+    assert summary["mirrored"] is True
+    assert summary["num_episodes"] == 6
+    for name in ("latency_ms", "stage_ms", "control_hz", "macs", "success_counts"):
+        assert summary[name]["policy"] == summary[name]["baseline"]
+    success = summary["success_rate"]
+    assert success["policy"] == success["baseline"]
+    assert (success["difference"], success["mcnemar_p"], success["difference_ci95"]) == (0.0, 1.0, None)
+    assert summary["speedup"]["end_to_end"] == 1.0
+    assert summary["speedup"]["end_to_end_ci95"] is None
+    assert summary["reuse_ratio"] == 0.0
+
+
+def test_self_pair_is_a_real_comparison(write_run: WriteRun) -> None:
+    summary = _summary(write_run(cache="none", num_tasks=2, num_inits=3))
+    assert summary["mirrored"] is False
+    assert summary["success_rate"]["difference_ci95"] is not None
+    assert summary["latency_ms"]["policy"] != summary["latency_ms"]["baseline"]
+
+
+def test_run_without_an_episode_has_no_figures(write_run: WriteRun) -> None:
+    run = write_run(num_tasks=0)
+    (run / "episodes.jsonl").write_text("")
+    summary = _summary(run)
+    assert summary["num_episodes"] == 0
+    pinned = [summary["reuse_ratio"], *summary["macs"].values(), *summary["control_hz"].values()]
+    pinned += [summary["success_rate"][name] for name in ("policy", "baseline", "difference", "mcnemar_p")]
+    pinned += [summary["speedup"][name] for name in ("end_to_end", "prefill")]
+    pinned += [value for arm in ARMS for value in summary["latency_ms"][arm].values()]
+    pinned += [value for arm in ARMS for value in summary["stage_ms"][arm].values()]
+    assert set(pinned) == {None}
+
+
+def test_pair_in_flight_is_not_counted(write_run: WriteRun) -> None:
+    run = write_run(num_tasks=1, num_inits=3)
+    lines = (run / "episodes.jsonl").read_text().splitlines()
+    (run / "episodes.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    summary = _summary(run)
+    assert (summary["num_episodes"], summary["num_pairs_unfinished"]) == (2, 1)
+
+
+def test_mixed_clocks_are_refused(write_run: WriteRun) -> None:
+    run, other = write_run("a", num_tasks=1, num_inits=1), write_run("b", num_tasks=1, num_inits=1, clock="cuda_event")
+    victim = next((run / "steps").glob("policy-*"))
+    victim.write_bytes((other / "steps" / victim.name).read_bytes())
+    with pytest.raises(ValueError, match=r"clock: expected one clock in a run, got \['cpu', 'cuda_event'\]"):
+        build_summary(load_run(run))
+
+
+def test_scripted_policy_has_no_stage_reuse_or_macs(write_run: WriteRun) -> None:
+    frames = load_run(write_run(cache="none", arms=("baseline",), weights="none", model="expert"))
+    columns = [f"{stage}_ms" for stage in STAGES] + ["num_prompt_tokens", "macs", "prefill_macs", "peak_memory_bytes"]
+    frames.steps[columns] = frames.steps[columns].where(pd.isna(frames.steps[columns]), 0)
+    summary = build_summary(frames)
+    assert summary["latency_ms"]["policy"]["p50"] > 0
+    assert summary["stage_ms"]["policy"] == dict.fromkeys(STAGES)
+    assert summary["stage_sum"]["policy"]["ok"] is None
+    assert summary["speedup"]["prefill"] is None
+    assert (summary["reuse_ratio"], summary["macs"]["policy"], summary["peak_memory_bytes"]["policy"]) == (None,) * 3
+
+
+def test_stage_times_that_do_not_add_up_are_called_out(write_run: WriteRun) -> None:
+    frames = load_run(write_run(num_tasks=1, num_inits=3))
+    frames.steps.loc[frames.steps["arm"] == "policy", "total_ms"] *= 1.05
+    summary = build_summary(frames)
+    assert summary["stage_sum"]["policy"]["ok"] is False
+    assert summary["stage_sum"]["policy"]["relative_gap"] == pytest.approx(0.05 / 1.05, rel=1e-9)
+    assert summary["stage_sum"]["baseline"]["ok"] is True
+    assert any("do not add up" in line for line in summary["verdicts"])
