@@ -149,9 +149,8 @@ def _label_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> 
     """Write each point's label where it covers no marker, whisker, line or earlier label, or as few as can be."""
     named = [(row, point) for row, point in ((row, place(row)) for row in rows) if point is not None]
     taken = [_occupied(axes, point) for _, point in named]
-    lines = [
-        Path(line.get_transform().transform(line.get_xydata())) for line in axes.lines if len(line.get_xdata()) > 2
-    ]
+    shapes = [(line.get_transform(), np.asarray(line.get_xydata(), dtype=float)) for line in axes.lines]
+    lines = [Path(transform.transform(shape)) for transform, shape in shapes if shape.shape[0] > 2]
     arms = Counter(row["cache"] for row in rows)
     for row, (x, y, _) in named:
         words, color = _label(row, arms[row["cache"]]), cache_color(row["cache"])

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runners.report.markdown import table as markdown_table
-from runners.report.palette import cache_color
-from runners.report.terminal import MAX_WIDTH, bullet, render
+from runners.report.terminal import MAX_WIDTH, bullet, header_style, render
 from runners.report.words import (
     NO_DATA,
     clock_words,
@@ -72,7 +71,7 @@ def _table(sweep: Sweep) -> Table:
     for header in ("reuse %", "success %", "difference, pts", "p50 ms", "speed-up", "prefill"):
         table.add_column(header, justify="right", no_wrap=True)
     for row in (sweep.reference, *sweep.arms):
-        name = Text(f" {row['arm']}", f"bold {cache_color(row['cache'])}")
+        name = Text(f" {row['arm']}", header_style(row["cache"]))
         reuse = NO_DATA if row["reuse_ratio"] is None else f"{100.0 * row['reuse_ratio']:.1f}"
         success = (
             "" if row["success"] is None else f"{row['successes']}/{row['num_pairs']}  {100.0 * row['success']:.1f}"

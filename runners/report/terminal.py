@@ -104,15 +104,20 @@ def bullet(line: str) -> Padding:
 def _table(summary: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column(Text(""), no_wrap=True)
-    table.add_column("no cache", justify="right", no_wrap=True, header_style=f"bold {cache_color('none')}")
+    table.add_column("no cache", justify="right", no_wrap=True, header_style="bold")
     header = "same arm" if summary["mirrored"] else str(summary["cache"])
-    table.add_column(header, justify="right", no_wrap=True, header_style=f"bold {cache_color(summary['cache'])}")
+    table.add_column(header, justify="right", no_wrap=True, header_style=header_style(summary["cache"]))
     table.add_column("against no cache", header_style="bold")
     for section in (_success_rows, _latency_rows, _rate_rows):
         for label, *cells in section(summary):
             table.add_row(Text(f" {label}"), *cells)
         table.add_section()
     return table
+
+
+def header_style(cache: str) -> str:
+    """Rich style of a policy's name; the grey of no cache would be hard to read on a dark terminal."""
+    return "bold" if cache == "none" else f"bold {cache_color(cache)}"
 
 
 def _success_rows(summary: Mapping[str, Any]) -> list[Row]:
