@@ -208,7 +208,11 @@ def accelerator_name(device: str) -> str | None:
 
 
 def build_observers(config: RunConfig) -> list[Any]:
-    """Progress, and what ``runner.video`` and ``logger`` ask for."""
+    """Progress, and what ``runner.video`` and ``logger`` ask for.
+
+    Raises:
+        ValueError: ``logger=wandb`` without the package.
+    """
     from runners.progress import ProgressObserver
 
     observers: list[Any] = [ProgressObserver()]
@@ -217,8 +221,15 @@ def build_observers(config: RunConfig) -> list[Any]:
 
         observers.append(VideoObserver(config.runner.video))
     if config.logger.name == "wandb":
-        from runners.wandb_logger import WandbLogger
-
-        observers.append(WandbLogger(mode=config.logger.mode, project=config.logger.project))
+        observers.append(_wandb_logger(config))
     return observers
 
+
+
+def _wandb_logger(config: RunConfig) -> Any:
+    from runners.wandb_logger import WandbLogger
+
+    try:
+        return WandbLogger(mode=config.logger.mode, project=config.logger.project)
+    except ImportError as error:
+        raise ValueError(f"logger=wandb: {error}") from error

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
+
+# Before any test opens an OpenGL context: importing triton (torchvision does) after Mesa's LLVM crashes the process.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 # Before anything imports wandb: no test talks to a network.
 os.environ.setdefault("WANDB_MODE", "offline")

@@ -1,0 +1,190 @@
+"""``python run.py`` end to end: on the toy suite in this process, and one LIBERO episode pair in the simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from runners.cli import main
+from runners.journal import read_episodes, read_run
+
+SMALL = ["suite=toy", "suite.task_ids=[1]", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
+
+
+@pytest.fixture
+def run_main(tmp_path, monkeypatch, capsys):
+    """Call ``main`` in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return call
+
+
+def test_a_run_ends_with_table_and_files(run_main, tmp_path):
+    code, out, _ = run_main(*SMALL, "suite.episodes_per_task=2", "run_id=demo", "seed=0")
+    assert code == 0
+    assert "UNTRAINED" in out
+    assert "speed-up" in out
+    assert "this continues it: python run.py suite=toy" in out
+    run_dir = tmp_path / "results" / "demo"
+    names = {path.name for path in run_dir.iterdir()}
+    assert {"run.json", "config.yaml", "episodes.jsonl", "steps", "summary.json", "report.md", "plots"} <= names
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["num_episodes"], summary["suite"], summary["cache"]) == (2, "toy", "adaptive")
+
+
+def test_the_record_says_what_was_run(run_main, tmp_path):
+    run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "cache=fixed_ratio", "cache.reuse_ratio=0.4", "seed=3")
+    run_dir = tmp_path / "results" / "demo"
+    run = read_run(run_dir)
+    assert (run.model, run.weights, run.cache, run.device, run.dtype) == (
+        "tiny_oft", "untrained", "fixed_ratio", "cpu", "float32"
+    )  # fmt: skip
+    assert run.resolved_cache["reuse_ratio"] == 0.4
+    assert run.config["cache"]["reuse_ratio"] == 0.4
+    assert run.config == yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert {"python", "torch", "numpy", "machine", "code"} <= set(run.versions)
+    assert {(e.arm, e.cache, e.env_seed) for e in read_episodes(run_dir)} == {
+        ("baseline", "none", 3),
+        ("policy", "fixed_ratio", 3),
+    }
+
+
+def test_the_same_run_id_runs_nothing_twice(run_main, tmp_path):
+    command = [*SMALL, "suite.episodes_per_task=1", "run_id=demo"]
+    run_main(*command)
+    episodes = (tmp_path / "results/demo/episodes.jsonl").read_bytes()
+    code, out, _ = run_main(*command)
+    assert code == 0
+    assert "speed-up" in out
+    assert (tmp_path / "results/demo/episodes.jsonl").read_bytes() == episodes
+
+
+def test_another_config_under_the_same_run_id_is_refused(run_main):
+    run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
+    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "suite.max_steps=5")
+    assert code == 2
+    assert "suite.max_steps: 9 != 5" in err
+    assert "Use another run_id" in err
+
+
+def test_no_cache_is_one_arm(run_main, tmp_path):
+    run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "cache=none")
+    assert [e.arm for e in read_episodes(tmp_path / "results/demo")] == ["baseline"]
+
+
+def test_self_pair_runs_the_baseline_twice(run_main, tmp_path):
+    run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "cache=none", "runner.self_pair=true")
+    rows = read_episodes(tmp_path / "results/demo")
+    assert sorted((e.arm, e.cache) for e in rows) == [("baseline", "none"), ("policy", "none")]
+    assert rows[0].num_steps == rows[1].num_steps
+
+
+def test_the_expert_solves_the_toy_suite(run_main, tmp_path):
+    code, out, _ = run_main("suite=toy", "model=expert", "suite.episodes_per_task=2", "run_id=expert")
+    assert code == 0
+    assert [e.status for e in read_episodes(tmp_path / "results/expert")] == ["success"] * 6
+
+
+def test_seed_zero_gives_the_same_run_twice(run_main, tmp_path):
+    for run_id in ("first", "second"):
+        run_main(*SMALL, "suite.episodes_per_task=1", f"run_id={run_id}", "seed=0", "cache=random")
+    from runners.steps import read_steps
+
+    first, second = ({p.name: read_steps(p) for p in (tmp_path / "results" / r / "steps").iterdir()} for r in ("first", "second"))
+    assert first.keys() == second.keys()
+    for name in first:
+        assert first[name]["action"].to_pylist() == second[name]["action"].to_pylist()
+
+
+def test_dry_run_lists_episodes_and_writes_nothing(run_main, tmp_path):
+    code, out, _ = run_main("suite=toy", "suite.task_ids=[2]", "suite.init_indices=[0,1,4]", "suite.episodes_per_task=3",
+                            "runner.dry_run=true")  # fmt: skip
+    assert code == 0
+    assert "3 initial states x 2 arms = 6 episodes" in out
+    assert "task  2: initial states 0-1, 4" in out
+    assert "nothing is known" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_estimates_from_earlier_episodes(run_main):
+    run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
+    code, out, _ = run_main("suite=toy", "suite.episodes_per_task=20", "runner.dry_run=true")
+    assert code == 0
+    assert "60 initial states x 2 arms = 120 episodes" in out
+    assert "from 2 episodes of this suite and model in results/" in out
+
+
+def test_multirun_runs_every_job(run_main, tmp_path):
+    code, *_ = run_main("-m", *SMALL, "suite.episodes_per_task=1", "cache=fixed_ratio", "cache.reuse_ratio=0.2,0.6",
+                        "run_id=sweep/fixed_ratio-${cache.reuse_ratio}")  # fmt: skip
+    assert code == 0
+    runs = sorted(p.name for p in (tmp_path / "results/sweep").iterdir())
+    assert runs == ["fixed_ratio-0.2", "fixed_ratio-0.6"]
+
+
+def test_interrupted_run_says_how_to_continue_and_continues(repo_root, tmp_path):
+    """Ctrl-C in mid-run, then the very same command without a run id."""
+    words = ["suite=toy", "suite.episodes_per_task=2", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
+    command = [sys.executable, str(repo_root / "run.py"), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _wait_for_episode(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    (run_dir,) = (tmp_path / "results").iterdir()
+    saved = (run_dir / "episodes.jsonl").read_bytes()
+    assert f"episodes are saved in results/{run_dir.name}/" in err
+    assert f"run_id={run_dir.name}" in err
+    assert 0 < len(saved.splitlines()) < 12
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "results").iterdir()] == [run_dir.name]
+    final = (run_dir / "episodes.jsonl").read_bytes()
+    assert final.startswith(saved)
+    assert len(final.splitlines()) == 12
+
+
+def _wait_for_episode(folder, process, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if any(path.stat().st_size for path in folder.glob("results/*/episodes.jsonl")):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"no episode was finished within {seconds} s: {process.communicate()[1] if process.poll() else ''}")
+
+
+@pytest.mark.sim
+def test_the_main_job_in_small(run_main, tmp_path):
+    """The path of ``make run`` on the real simulator and the built-in assets."""
+    pytest.importorskip("libero")
+    code, out, _ = run_main(
+        "suite=libero_spatial", "cache=adaptive", "suite.task_ids=[0]", "suite.episodes_per_task=1",
+        "suite.max_steps=12", "device=cpu", "run_id=small",
+    )  # fmt: skip
+    assert code == 0
+    assert "libero_spatial" in out
+    run = read_run(tmp_path / "results/small")
+    assert run.assets["source"] == "builtin"
+    assert {"mujoco", "gl", "hf-libero"} <= set(run.versions)
+    summary = json.loads((tmp_path / "results/small/summary.json").read_text())
+    assert (summary["num_episodes"], summary["num_errors"]) == (1, 0)
+    assert summary["latency_ms"]["policy"]["p50"] > 0
