@@ -48,7 +48,7 @@ def test_errors_are_shown_at_once_and_what_is_missing_at_the_end(toy_run: ToyRun
     toy_run.make_env = lambda task_id: FaultyEnv(make_toy_env(task_id), 0, num_faults=1 if task_id == 0 else 0)
     text = run_and_read(toy_run, terminal=False)
     assert "error in baseline-none-toy-t00-i000-s0-official: RuntimeError: injected fault at step 0" in text
-    assert "2 errors" in text
+    assert "4 errors" in text
     assert "episodes are missing: run the same command to continue" in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,7 +37,8 @@ def read_records(path: Path) -> Iterator[Any]:
             continue
         checksum, length, kind = struct.unpack_from("<IHB", data, position)
         chunk = data[position + HEADER : position + HEADER + length]
-        assert zlib.crc32(bytes([kind]) + chunk) == checksum
+        if zlib.crc32(bytes([kind]) + chunk) != checksum:
+            return  # still being written
         parts += chunk
         if kind in (1, 4):  # full, last
             record = wandb_internal_pb2.Record()
@@ -44,6 +46,17 @@ def read_records(path: Path) -> Iterator[Any]:
             yield record
             parts = b""
         position += HEADER + length
+
+
+def read_closed(path: Path) -> list[Any]:
+    """Records of a finished run; W&B's own process writes the last of them shortly after ``finish`` has returned."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        records = list(read_records(path))
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        time.sleep(0.02)
+    pytest.fail(f"{path.name}: no exit record; the run was not finished")
 
 
 def _items(items: Any) -> dict[str, Any]:
@@ -59,7 +72,7 @@ class Written:
         self.config: dict[str, Any] = {}
         self.summary: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
-        for record in read_records(file):
+        for record in read_closed(file):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 self.config.update(_items(record.run.config.update))
