@@ -29,8 +29,11 @@ def user_cache_dir() -> Path:
 
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def tree_manifest(root: Path) -> dict[str, list[int | str]]:

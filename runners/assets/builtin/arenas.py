@@ -12,8 +12,8 @@ TABLE_ARENA_PATH = "scenes/libero_tabletop_base_style.xml"
 #: (name, position, direction, diffuse, ambient): a key light from the camera's side, a weaker one from behind it.
 #: Side light keeps upright inner walls from turning black; none casts a shadow.
 _LIGHTS = (
-    ("light1", (1.5, 1.0, 4.0), (-0.35, -0.30, -0.89), 0.62, 0.16),
-    ("light2", (-2.0, -2.0, 4.0), (0.30, 0.45, -0.84), 0.34, 0.0),
+    ("light1", (1.5, 1.0, 4.0), (-0.50, -0.35, -0.79), 0.52, 0.14),
+    ("light2", (-2.0, -2.0, 4.0), (0.35, 0.50, -0.79), 0.26, 0.0),
 )
 
 #: (name, position, half sizes, quaternion): walls around the table.
@@ -54,7 +54,7 @@ def table_arena_xml(texture_file: dict[str, str]) -> str:
     for name, pos, direction, diffuse, ambient in _LIGHTS:
         ET.SubElement(
             world, "light", name=name, pos=numbers(pos), dir=numbers(direction), directional="true", castshadow="false",
-            diffuse=numbers([diffuse] * 3), ambient=numbers([ambient] * 3), specular="0.25 0.25 0.25",
+            diffuse=numbers([diffuse] * 3), ambient=numbers([ambient] * 3), specular="0.2 0.2 0.2",
         )  # fmt: skip
     for name, pos, quat in _CAMERAS:
         ET.SubElement(world, "camera", name=name, mode="fixed", pos=numbers(pos), quat=numbers(quat))

@@ -94,8 +94,8 @@ class Ring:
 
     Attributes:
         lower, upper: (radius, z) of the middle of the wall, m, at the centre of a side. thickness: of the wall, m.
-        first_deg: direction of side 0. shift: side -> how far (m) it stands out from the ring, for walls that are
-            measured not to be round.
+        first_deg: direction of side 0. fill: width of a side / the width at which neighbours meet at the wider end.
+        shift: side -> how far (m) it stands out from the ring, for walls that are measured not to be round.
     """
 
     sides: int
@@ -103,15 +103,16 @@ class Ring:
     upper: tuple[float, float]
     thickness: float
     first_deg: float = 0.0
+    fill: float = 1.0
     shift: dict[int, float] = field(default_factory=dict)
 
     def geoms(self) -> tuple[Geom, ...]:
-        """One box a side; neighbours meet at the upper, wider end."""
+        """One box a side."""
         (r0, z0), (r1, z1) = self.lower, self.upper
         lean = math.atan2(r1 - r0, z1 - z0)
         half = (
             self.thickness / 2,
-            max(r0, r1) * math.tan(math.pi / self.sides),
+            self.fill * max(r0, r1) * math.tan(math.pi / self.sides),
             math.hypot(r1 - r0, z1 - z0) / 2,
         )
         result = []

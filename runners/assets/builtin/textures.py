@@ -126,7 +126,7 @@ def cookies_label() -> Picture:
         for dy, dx in ((-8, -3), (5, -9), (2, 7), (10, 3), (-4, 10), (-2, -11)):
             picture[np.sqrt((y - cy - dy) ** 2 + (x - cx - dx) ** 2) < 2.6] = (0.25, 0.12, 0.06)
     _write(picture, "COOKIES", top=12, left=7, scale=2)
-    return picture
+    return picture[:, ::-1]  # LIBERO's pictures are turned by 180 degrees, not flipped: words in them read mirrored
 
 
 def _write(picture: Picture, word: str, *, top: int, left: int, scale: int) -> None:
