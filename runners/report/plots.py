@@ -187,8 +187,9 @@ def plot_latency_calls(timed: Mapping[str, pd.DataFrame], summary: Mapping[str, 
         if len(timed[arm]) > 0:
             _draw_band(left, timed[arm], "total_ms", cache, _arm_label(arm, cache))
             medians = timed[arm].groupby("slug", sort=False)["total_ms"].median().to_numpy()
-            style: dict[str, Any] = {"color": cache_color(cache), "marker": cache_marker(cache), "markersize": 4.5}
-            right.plot(np.arange(1, len(medians) + 1), medians, linestyle="none", alpha=0.85, **style)
+            style: dict[str, Any] = {"color": cache_color(cache), "marker": cache_marker(cache)}
+            style |= {"markersize": 4.5, "alpha": 0.85} if len(medians) <= 60 else {"markersize": 2.0, "alpha": 0.6}
+            right.plot(np.arange(1, len(medians) + 1), medians, linestyle="none", **style)
     left.set_xlabel(f"policy call of the episode (0 = cold)\n{_running_words(timed['policy'])}")
     left.set_ylabel("ms per policy call, end to end")
     right.set_xlabel("episode of the arm, in run order")
