@@ -103,14 +103,14 @@ class Readout:
         return layer in self.request.entropy_layers or layer in self.request.relevance_layers
 
     def keep(self, layer: int, rows: ReadoutRows, queries: Callable[[Tensor], Tensor]) -> None:
-        """Put this layer's query rows aside; ``queries(index)`` gives rotated rows [H, r, D] of the segment."""
+        """Put this layer's query rows aside; ``queries(index)`` gives rotated rows [r, H, D] of the segment."""
         if layer in self.request.entropy_layers:
             self._entropy_queries[layer] = (queries(rows.entropy), rows.positions[rows.entropy])
         if layer in self.request.relevance_layers:
             self._relevance_queries[layer] = queries(rows.relevance)
 
     def score(self, keys: Tensor) -> None:
-        """Turn the rows put aside into ``scores`` float32[P] and ``entropies`` float32[L] (on the CPU).
+        """Turn the rows put aside into ``scores`` float32[P] and ``entropies``, one per entropy layer (on the CPU).
 
         Args:
             keys: [L, H, C, D] the whole key buffer of this prefill; only the first N slots count. It is taken whole
@@ -125,14 +125,15 @@ class Readout:
             self.entropies = self._score_entropies(keys)
 
     def _attention(self, q: Tensor, keys: Tensor, positions: Tensor | None) -> Tensor:
-        return attention_rows(q, keys, positions, num_keys=self._layout.num_tokens)
+        return attention_rows(q.transpose(-3, -2), keys, positions, num_keys=self._layout.num_tokens)
 
     def _score_entropies(self, keys: Tensor) -> Tensor:
         layers = sorted(self._entropy_queries)
         queries, positions = zip(*(self._entropy_queries[layer] for layer in layers), strict=True)
         if len({q.shape for q in queries}) == 1 and self.request.entropy_rows is not None:
             stacked = torch.stack(positions)[:, None] if self._causal else None
-            wanted = keys if len(layers) == keys.shape[0] else keys[layers]
+            step = layers[1] - layers[0] if len(layers) > 1 else 1
+            wanted = keys[layers[0] : layers[-1] + 1 : step]  # layers are evenly spaced: a view, not a copy
             means = row_entropies(self._attention(torch.stack(queries), wanted, stacked)).mean(dim=-1)
         else:
             # Exact mode: all rows of all layers at once would not fit; layers have different numbers of rows.

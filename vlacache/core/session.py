@@ -13,7 +13,7 @@ from vlacache.core.decision import CacheDecision
 from vlacache.core.flops import DecoderShape, prefill_macs, rows_per_layer
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.layout import TokenLayout
-from vlacache.core.policies.base import CachePolicy, CacheState
+from vlacache.core.policies.base import CachePolicy, CacheState, ReusePolicy
 from vlacache.core.similarity import patch_similarity, patchify
 
 
@@ -38,6 +38,9 @@ class CacheSession:
     def reset(self, seed: int) -> None:
         """Forget the episode. The K/V buffer is kept as memory but never read before it is written again."""
         self._generator = torch.Generator().manual_seed(seed)
+        self._forget()
+
+    def _forget(self) -> None:
         self._valid = False
         self._pending: tuple[TokenLayout, Any, Any, Tensor | None] | None = None
         self._patches: Tensor | None = None
@@ -49,6 +52,7 @@ class CacheSession:
         self._entropies: Tensor | None = None
         self._age: Tensor | None = None
         self._calls_since_refresh = 0
+        self._num_calls = 0
         self._misses = 0
         self._silent_calls = 0
 
@@ -79,7 +83,7 @@ class CacheSession:
         """Decide what this call recomputes.
 
         Args:
-            frames: [V, H, W, 3] raw pixels as the vision towers see them, views in token order.
+            frames: [V, 3, H, W] raw pixels as the vision towers see them, views in token order.
             layout: of this call's prompt.
             prompt: anything comparable that identifies the instruction.
             cameras: anything comparable that identifies camera names and image size.
@@ -92,6 +96,8 @@ class CacheSession:
             self._kv = self._new_cache(capacity)
             self._valid = False
         reason = self._dense_reason(layout, prompt, cameras)
+        if reason in ("cold", "cameras_changed", "prompt_changed"):
+            self._forget()
         # From here to commit() the buffer may be half written: without a commit the next call is cold.
         self._valid = False
         self._patches = None
@@ -104,13 +110,19 @@ class CacheSession:
         """A collector for the attention that the policy wants from this prefill, or None."""
         num_layers = self.shape.num_layers
         relevance = frozenset(self.policy.relevance_layers(num_layers))
-        entropy = frozenset(range(num_layers)) if self.policy.needs_entropy else frozenset()
+        entropy = self._entropy_layers() if self.policy.needs_entropy else frozenset()
         if self._silent_calls or not (relevance or entropy):
             return None
         positions = torch.tensor(layout.positions(*self.policy.relevance_kinds), device=self._device)
-        rows = sample_rows(positions, self.policy.relevance_rows)
-        request = ReadoutRequest(relevance, rows, entropy, self.policy.entropy_rows)
+        rows = sample_rows(positions, self.policy.readout.relevance_rows)
+        request = ReadoutRequest(relevance, rows, entropy, self.policy.readout.entropy_rows)
         return Readout(request, layout, causal=causal)
+
+    def _entropy_layers(self) -> frozenset[int]:
+        """Layers read in this call: all at first, then every ``entropy_stride``-th, taking turns."""
+        stride = 1 if self._entropies is None else self.policy.readout.entropy_stride
+        first = self._num_calls % stride
+        return frozenset(range(first, self.shape.num_layers, stride))
 
     def commit(self, decision: CacheDecision, readout: Readout | None) -> None:
         """Take over what the finished prefill wrote and read.
@@ -122,13 +134,13 @@ class CacheSession:
             raise RuntimeError("CacheSession: commit() without decide(); each call is decide, prefill, commit")
         self._layout, self._prompt, self._cameras, frames = self._pending
         self._pending = None
-        if self.policy.name != "none":
+        self._num_calls += 1
+        if isinstance(self.policy, ReusePolicy):
             self._advance_age(decision)
             self._advance_reference(decision, frames)
-            self._advance_backoff(decision)
+            self._advance_backoff(decision, self.policy.max_backoff)
         if readout is not None:
-            self._scores = self._scores if readout.scores is None else readout.scores
-            self._entropies = self._entropies if readout.entropies is None else readout.entropies
+            self._take_readout(readout)
         self._calls_since_refresh = 0 if decision.is_dense else self._calls_since_refresh + 1
         self._valid = True
 
@@ -139,7 +151,7 @@ class CacheSession:
         )
 
     def _dense_reason(self, layout: TokenLayout, prompt: Any, cameras: Any) -> str | None:
-        if self.policy.name == "none":
+        if not isinstance(self.policy, ReusePolicy):
             return "policy_none"
         if not self._valid:
             return "cold"
@@ -165,15 +177,27 @@ class CacheSession:
             layout, self.shape.num_layers, similarity, self._scores, self._entropies, age, self._generator
         )
         decision = policy.decide(state)
-        if self._saving(decision, layout, head_rows) >= policy.min_saving and not decision.is_dense:
+        worth = policy.min_saving if isinstance(policy, ReusePolicy) else 0.0
+        if self._saving(decision, layout, head_rows) >= worth and not decision.is_dense:
             return decision
+        # Patches that are only too old come back next call: that is a refresh, not a reason to stop asking.
+        aged_out = isinstance(policy, ReusePolicy) and policy.max_age is not None and bool((age >= policy.max_age).any())
         everything = torch.full_like(decision.leave_layer, decision.num_layers)
-        return replace(decision, leave_layer=everything, reason="break_even")
+        return replace(decision, leave_layer=everything, reason="refresh" if aged_out else "break_even")
 
     def _saving(self, decision: CacheDecision, layout: TokenLayout, head_rows: int) -> float:
         n = layout.num_tokens
         dense = prefill_macs(self.shape, [n] * self.shape.num_layers, n, head_rows)
         return 1.0 - prefill_macs(self.shape, rows_per_layer(decision, n), n, head_rows) / dense
+
+    def _take_readout(self, readout: Readout) -> None:
+        if readout.scores is not None:
+            self._scores = readout.scores
+        if readout.entropies is not None:
+            layers = sorted(readout.request.entropy_layers)
+            known = torch.zeros(self.shape.num_layers) if self._entropies is None else self._entropies.clone()
+            known[layers] = readout.entropies
+            self._entropies = known
 
     def _advance_age(self, decision: CacheDecision) -> None:
         if decision.is_dense:
@@ -197,11 +221,11 @@ class CacheSession:
             assert layout is not None and self._patches is not None  # set by this call's decide()
             self._reference.take(whole, self._patches, layout)
 
-    def _advance_backoff(self, decision: CacheDecision) -> None:
+    def _advance_backoff(self, decision: CacheDecision, longest: int) -> None:
         if self._silent_calls:
             self._silent_calls -= 1
         elif decision.reason == "break_even":
-            self._silent_calls = min(2**self._misses, self.policy.max_backoff)
+            self._silent_calls = min(2**self._misses, longest)
             self._misses += 1
         elif not decision.is_dense:
             self._misses = 0

@@ -14,21 +14,21 @@ def patchify(frames: Tensor, grid: tuple[int, int]) -> Tensor:
     """Cut frames into patches.
 
     Args:
-        frames: [V, H, W, 3] raw pixel values (any dtype), as the vision tower will see them.
+        frames: [V, C, H, W] raw pixel values (any dtype), as the vision tower will see them.
         grid: patch rows and columns; H and W must be multiples of them.
 
     Returns:
-        float32[V * rows * cols, (H/rows) * (W/cols) * 3], views in order, row-major inside a view.
+        float32[V * rows * cols, C * (H/rows) * (W/cols)], views in order, row-major inside a view.
 
     Raises:
         ValueError: H or W is no multiple of the grid.
     """
-    views, height, width, channels = frames.shape
+    views, channels, height, width = frames.shape
     rows, cols = grid
     if height % rows or width % cols:
         raise ValueError(f"patchify: expected a frame size divisible by the grid {grid}, got {height}x{width}")
-    blocks = frames.reshape(views, rows, height // rows, cols, width // cols, channels)
-    return blocks.permute(0, 1, 3, 2, 4, 5).reshape(views * rows * cols, -1).float()
+    blocks = frames.reshape(views, channels, rows, height // rows, cols, width // cols)
+    return blocks.permute(0, 2, 4, 1, 3, 5).reshape(views * rows * cols, -1).float()
 
 
 def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:

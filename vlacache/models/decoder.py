@@ -187,12 +187,12 @@ class Decoder(nn.Module):
     def _inner_layer(self, index: int, state: _Rows, written: Tensor | None, n: int, call: PrefillCall) -> Tensor:
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         qkv = layer.project(layer.input_norm(state.x), 0, 3)
-        q = rotate(qkv[:, 0], state.cos, state.sin).transpose(0, 1)
+        q = rotate(qkv[:, 0], state.cos, state.sin)
         k = rotate(qkv[:, 1], state.cos, state.sin).transpose(0, 1)
         call.kv.write(index, written, k, qkv[:, 2].transpose(0, 1))
         keys, values = call.kv.read(index, n)
-        call.keep(index, state.read, lambda at: q[:, at])
-        return layer.finish(state.x, attend(q, keys, values, state.mask, is_causal=state.is_causal))
+        call.keep(index, state.read, lambda at: q[at])
+        return layer.finish(state.x, attend(q.transpose(0, 1), keys, values, state.mask, is_causal=state.is_causal))
 
     def _last_layer(
         self, state: _Rows, written: Tensor | None, head_rows: Tensor, n: int, call: PrefillCall
@@ -207,13 +207,14 @@ class Decoder(nn.Module):
         call.keep(index, state.read, lambda at: self._queries(layer, normed, state, at))
         local = torch.searchsorted(state.rows, head_rows)
         mask = causal_mask(head_rows, n) if call.causal else None
-        attended = attend(self._queries(layer, normed, state, local), keys, values, mask, is_causal=False)
+        q = self._queries(layer, normed, state, local).transpose(0, 1)
+        attended = attend(q, keys, values, mask, is_causal=False)
         return layer.finish(state.x[local], attended)
 
     @staticmethod
     def _queries(layer: DecoderLayer, normed: Tensor, state: _Rows, at: Tensor) -> Tensor:
-        """Rotated queries [H, r, D] of some of the computed rows, ``at`` their indices."""
-        return rotate(layer.project(normed[at], 0, 1)[:, 0], state.cos[at], state.sin[at]).transpose(0, 1)
+        """Rotated queries [r, H, D] of some of the computed rows, ``at`` their indices."""
+        return rotate(layer.project(normed[at], 0, 1)[:, 0], state.cos[at], state.sin[at])
 
     def decode_step(self, embed: Tensor, position: int, kv: KVCache) -> Tensor:
         """One more token after the prompt.

@@ -118,7 +118,7 @@ class CachedPolicy:
         config = self._model.config
         head_rows = self._head_rows(layout)
         decision = self.session.decide(
-            frames.permute(0, 2, 3, 1),
+            frames,
             layout,
             prompt=observation.instruction,
             cameras=(config.views, *(observation.images[v].shape for v in config.views)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,9 +40,47 @@ class CacheState:
     generator: torch.Generator
 
 
+class ReadoutNumbers(NamedTuple):
+    """How much attention a policy reads: rows per layer (None for all), and every how many layers per call."""
+
+    entropy_rows: int | None = None
+    entropy_stride: int = 1
+    relevance_rows: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
-class CachePolicy:
-    """Base of all cache policies; the fields of a subclass are the keys of ``configs/cache/<name>.yaml``.
+class CachePolicy(ABC):
+    """Base of all cache policies; the fields of a subclass are the keys of ``configs/cache/<name>.yaml``."""
+
+    name: ClassVar[str]
+    reference: ClassVar[Reference] = "previous"
+    measure: ClassVar[SimilarityMeasure] = "cosine"
+    needs_similarity: ClassVar[bool] = True
+    needs_entropy: ClassVar[bool] = False
+    relevance_kinds: ClassVar[tuple[SpanKind, ...]] = ("text",)
+
+    def relevance_layers(self, num_layers: int) -> tuple[int, ...]:
+        """Layers whose attention is read for relevance; empty when the policy does not use it."""
+        return ()
+
+    @property
+    def readout(self) -> ReadoutNumbers:
+        """How much attention is read."""
+        return ReadoutNumbers()
+
+    @abstractmethod
+    def decide(self, state: CacheState) -> CacheDecision:
+        """Choose what to reuse. Pure: the same state gives the same decision."""
+
+    def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
+        """The numbers as they apply to this model: scaled layers and counts, for the run record."""
+        layers = list(self.relevance_layers(num_layers))
+        return {"name": self.name, **asdict(self), **({"resolved_relevance_layers": layers} if layers else {})}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReusePolicy(CachePolicy):
+    """A policy that may reuse something.
 
     Layer indices and per-view counts are written for 32 layers and 256 patches a view and scaled by the layout.
 
@@ -51,15 +90,6 @@ class CachePolicy:
         min_saving: below this share of saved prefill MACs the call runs dense (deciding would cost more).
         max_backoff: calls that run dense without being asked after repeated misses of the break-even; 0 asks always.
     """
-
-    name: ClassVar[str]
-    reference: ClassVar[Reference] = "previous"
-    measure: ClassVar[SimilarityMeasure] = "cosine"
-    needs_similarity: ClassVar[bool] = True
-    needs_entropy: ClassVar[bool] = False
-    relevance_kinds: ClassVar[tuple[SpanKind, ...]] = ("text",)
-    entropy_rows: ClassVar[int | None] = None
-    relevance_rows: ClassVar[int | None] = None
 
     max_age: int | None = None
     refresh_every: int | None = None
@@ -72,21 +102,9 @@ class CachePolicy:
         check_range(self.name, "min_saving", self.min_saving, low=0.0, high=1.0)
         check_range(self.name, "max_backoff", self.max_backoff, low=0)
 
-    def relevance_layers(self, num_layers: int) -> tuple[int, ...]:
-        """Layers whose attention is read for relevance; empty when the policy does not use it."""
-        return ()
-
-    def decide(self, state: CacheState) -> CacheDecision:
-        """Choose what to reuse. Pure: the same state gives the same decision."""
-        raise TypeError(f"{type(self).__name__} has no decision rule")
-
-    def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
-        """The numbers as they apply to this model: scaled layers and counts, for the run record."""
-        return {"name": self.name, **asdict(self), "relevance_layers": list(self.relevance_layers(num_layers))}
-
 
 @dataclass(frozen=True, kw_only=True)
-class RelevantPolicy(CachePolicy):
+class RelevantPolicy(ReusePolicy):
     """A policy that reads relevance at one layer. ``relevance_layer`` is an index of 32."""
 
     relevance_layer: int = 15

@@ -13,6 +13,7 @@ from vlacache.core.policies.base import (
     CachePolicy,
     CacheState,
     RelevantPolicy,
+    ReusePolicy,
     check_range,
     rank_by_similarity,
     relevant_patches,
@@ -34,7 +35,7 @@ class NoCache(CachePolicy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Static(CachePolicy):
+class Static(ReusePolicy):
     """Every patch that looks the same as in the last call is reused from ``first_layer`` on, relevant or not.
 
     Attributes:
@@ -97,7 +98,7 @@ class StaticTask(Static, RelevantPolicy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedRatio(CachePolicy):
+class FixedRatio(ReusePolicy):
     """The most similar ``reuse_ratio`` of all vision tokens, at every layer from ``first_layer`` on, changed or not.
 
     The probe of an ablation: it spends a given reuse, so success against reuse ratio can be drawn.

@@ -12,6 +12,7 @@ from vlacache.core.decision import CacheDecision
 from vlacache.core.layout import TokenLayout, scale_layers
 from vlacache.core.policies.base import (
     CacheState,
+    ReadoutNumbers,
     RelevantPolicy,
     check_range,
     rank_by_similarity,
@@ -57,6 +58,10 @@ class PaperVLACache(RelevantPolicy):
         check_range(self.name, "relevance_threshold", self.relevance_threshold, low=0.0, high=1.0)
         check_range(self.name, "schedule_scale", self.schedule_scale, low=0.0)
         check_range(self.name, "entropy_rows", self.entropy_rows, low=1)
+
+    @property
+    def readout(self) -> ReadoutNumbers:
+        return ReadoutNumbers(self.entropy_rows)
 
     def decide(self, state: CacheState) -> CacheDecision:
         if state.scores is None:
@@ -117,6 +122,10 @@ class OfficialVLACache(RelevantPolicy):
         if len(layout.views) == 1:
             return self.top_k, self.task_top_k
         return self.top_k_multiview, self.task_top_k_multiview
+
+    @property
+    def readout(self) -> ReadoutNumbers:
+        return ReadoutNumbers(self.entropy_rows)
 
     def decide(self, state: CacheState) -> CacheDecision:
         top_k, task_top_k = self.top_ks(state.layout)
