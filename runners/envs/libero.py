@@ -7,8 +7,9 @@ What is not obvious, and why it is so:
 - Fixture poses come from numpy's global generator at every reset. ``reseed="episode"`` seeds it before each reset, so
   an episode depends on ``(init_index, seed)`` alone. ``reseed="task"`` copies the official scripts, which seed once:
   the n-th episode of an env then depends on how many came before. Either way the stream is private to the env.
-- robosuite builds no new model on a reset here (``hard_reset=False``); the gripper's command, which such a reset
-  forgets to clear, is cleared by us, and an episode equals its hard-reset twin bit by bit.
+- The scripts compile a new model for every episode (1 s); here the model stays (``hard_reset=False``, 20 ms) and
+  ``ModelRebuild`` brings it to where a new one starts. With ``reseed="task"`` all episodes of an env equal those of the
+  scripts bit by bit; with ``"episode"`` each equals the first episode of an env that was newly built and seeded.
 - Observations are those of robosuite's observables: sampled two physics substeps (4 ms) before the end of the control
   step. Pictures are drawn from that instant only when ``observe`` names a camera.
 - Pictures are ``[::-1, ::-1]`` of robosuite's, as the models were trained: upright, and mirrored left to right.
@@ -18,8 +19,7 @@ What is not obvious, and why it is so:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -48,8 +48,10 @@ class LiberoEnv:
     """One LIBERO task; fulfils ``runners.envs.base.Env``. Built by ``make_libero_env``."""
 
     def __init__(self, spec: EnvSpec, task: LiberoTask, *, reseed: Reseed, image_size: int) -> None:
-        # Imported late: both import MuJoCo, for which prepare() chooses the OpenGL library first.
+        # Imported late: they import MuJoCo and robosuite, for which prepare() chooses the OpenGL library first.
         from libero.libero.envs.env_wrapper import ControlEnv
+
+        from runners.envs.libero_reset import ModelRebuild, private_numpy_seed
 
         self.spec = spec
         self._init_states = task.init_states
@@ -57,7 +59,7 @@ class LiberoEnv:
         self._image_size = image_size
         self._lifecycle = EpisodeLifecycle(spec)
         self._rng_state: Mapping[str, Any] | None = None
-        with _private_numpy_seed(seed=0):
+        with private_numpy_seed(seed=0):
             self._control_env = ControlEnv(
                 bddl_file_name=str(task.bddl_file),
                 use_camera_obs=False,
@@ -65,20 +67,24 @@ class LiberoEnv:
                 hard_reset=False,
                 control_freq=CONTROL_HZ,
             )
+        self._rebuild = ModelRebuild(self._control_env.env)
+        self._control_env.env.sim.reset = self._rebuild
         self._renderer: Any = None
         self._stepper: Any = None
         self._sample: Any = None
 
     def reset(self, *, init_index: int, seed: int) -> TimeStep:
         """Draw the fixtures, set init state ``init_index``, let everything settle. See ``Env.reset``."""
+        from runners.envs.libero_reset import private_numpy_seed
         from runners.envs.libero_stepper import LeanStepper
 
         self._lifecycle.check_reset(init_index)
         robosuite_env = self._robosuite_env()
-        for robot in robosuite_env.robots:
-            robot.gripper.current_action = np.zeros(robot.gripper.dof)  # robosuite keeps it from the last episode
-        rng_state = self._rng_state if self._reseed == "task" else None
-        with _private_numpy_seed(seed=seed, state=rng_state) as end_state:
+        rng_state = self._rng_state
+        if self._reseed == "episode":
+            rng_state = None
+            self._rebuild.restart()
+        with private_numpy_seed(seed=seed, state=rng_state) as end_state:
             self._control_env.reset()
         self._rng_state = end_state
         self._control_env.set_init_state(self._init_states[init_index])
@@ -117,7 +123,7 @@ class LiberoEnv:
             self._renderer.close()
         if self._control_env is not None:
             self._control_env.close()
-        self._renderer = self._control_env = self._stepper = self._sample = None
+        self._renderer = self._control_env = self._rebuild = self._stepper = self._sample = None
 
     def _advance(self, action: NDArray[np.float64]) -> bool:
         """One control step; whether the goal holds after it."""
@@ -213,23 +219,3 @@ def _check_arguments(
     for name, number in (("max_steps", max_steps), ("image_size", image_size)):
         if number is not None and number < 1:
             raise ValueError(f"suite.{name}: expected at least 1, got {number}")
-
-
-@contextmanager
-def _private_numpy_seed(*, seed: int, state: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """Give robosuite, which draws from numpy's global generator, a stream of its own; restore the global one after.
-
-    Args:
-        seed: starts the stream. state: continues an earlier stream instead.
-
-    Yields:
-        A dict that holds the state of the stream once the block has ended.
-    """
-    outer = np.random.get_state()  # noqa: NPY002 - robosuite uses the global generator
-    end_state: dict[str, Any] = {}
-    np.random.seed(seed) if state is None else np.random.set_state(state)  # noqa: NPY002
-    try:
-        yield end_state
-    finally:
-        end_state.update(np.random.get_state(legacy=False))  # noqa: NPY002
-        np.random.set_state(outer)  # noqa: NPY002

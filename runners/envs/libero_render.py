@@ -8,12 +8,16 @@ equal those of LIBERO's ``OffScreenRenderEnv``. ``fast``: no multisampling, no r
 from __future__ import annotations
 
 import atexit
+import importlib
+from contextlib import suppress
 from functools import cache
 from typing import Any, Literal
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
+from runners.envs.libero_runtime import select_gl_backend
 
 RenderMode = Literal["reference", "fast"]
 
@@ -117,6 +121,16 @@ def _gl_context() -> Any:
 
     Freeing contexts one by one is what breaks with EGL (framebuffers of the others become incomplete).
     """
-    context = mujoco.GLContext(64, 64)  # the size is unused: each framebuffer carries its own
-    atexit.register(context.free)  # before MuJoCo's own exit handler takes the display away
+    backend = select_gl_backend()
+    # By name: mujoco.GLContext is whatever MUJOCO_GL asked for when somebody first imported mujoco.
+    module = importlib.import_module(f"mujoco.{backend}") if backend in ("egl", "osmesa", "glfw") else mujoco
+    context = module.GLContext(64, 64)  # the size is unused: each framebuffer carries its own
+    atexit.register(_free_at_exit, context)
     return context
+
+
+def _free_at_exit(context: Any) -> None:
+    """Free the context while its display lives; robosuite may have ended that already."""
+    with suppress(Exception):
+        context.free()
+    context._context = None  # else its finalizer tries again, after the modules it needs are gone
