@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import yaml
 from runners.build import Arms, Simulator, build_arms, build_observers, build_simulator, seed_everything
 from runners.config import RunConfig
 from runners.estimate import describe_plan
-from runners.identity import collect_versions, config_hash
+from runners.identity import collect_versions, config_hash, run_identity
+from runners.journal import read_run
 from runners.overrides import ComposedRun
 from runners.plan import PairPlan, plan_episodes
 from runners.records import RunRecord
@@ -60,11 +60,12 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     if config.runner.dry_run:
         print(describe_plan(config, plan, RESULTS))
         return None
-    run_id = config.run_id or find_unfinished(RESULTS, run) or new_run_id(config)
+    arms = build_arms(config)
+    record = make_record(run, simulator, arms)
+    run_id = config.run_id or find_unfinished(RESULTS, record) or new_run_id(config)
+    record = replace(record, run_id=run_id)
     run_dir = RESULTS / run_id
     command = continue_command(words, run_id)
-    arms = build_arms(config)
-    record = make_record(run, run_id, simulator, arms)
     num_episodes = len(plan) * (1 if arms.policy is None else 2)
     print(f"run {run_id}: {num_episodes} episodes of {config.suite.name}, records in {run_dir}/", flush=True)
     print(f"Ctrl-C stops it, this continues it: {command}", flush=True)
@@ -121,11 +122,11 @@ def make_plan(config: RunConfig, simulator: Simulator) -> tuple[PairPlan, ...]:
     )
 
 
-def make_record(run: ComposedRun, run_id: str, simulator: Simulator, arms: Arms) -> RunRecord:
-    """Everything that says, years later, what the run was."""
+def make_record(run: ComposedRun, simulator: Simulator, arms: Arms) -> RunRecord:
+    """Everything that says, years later, what the run was; its id is still to be chosen."""
     config = run.config
     return RunRecord(
-        run_id=run_id,
+        run_id="",
         suite=config.suite.name,
         model=config.model.name,
         weights=arms.baseline.weights,
@@ -152,17 +153,20 @@ def new_run_id(config: RunConfig) -> str:
     return f"{config.suite.name}-{config.model.name}-{config.cache.name}-{now}"
 
 
-def find_unfinished(results: Path, run: ComposedRun) -> str | None:
-    """The youngest run of the same config that was cut off: it has records, no summary, and no process writes to it."""
-    wanted = config_hash(run.resolved)
+def find_unfinished(results: Path, wanted: RunRecord) -> str | None:
+    """The youngest run that was cut off and can be continued: the same but for its id, without a summary, not locked.
+
+    So the same command continues a killed run, and starts a new one after a finished run, an edit or an upgrade.
+    """
     candidates = []
-    for path in results.glob("*/run.json"):
+    for run_dir in sorted(path.parent for path in results.glob("*/run.json")):
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue  # not ours to mend; `run_id=` names it when it is wanted
-        if stored.get("config_hash") == wanted and not (path.parent / "summary.json").exists() and _is_free(path.parent):
-            candidates.append((stored.get("created_at", ""), path.parent.name))
+            stored = read_run(run_dir)
+        except ValueError:
+            continue  # of another version or broken: `run_id=` says why when it is wanted
+        same = stored.config_hash == wanted.config_hash and run_identity(stored) == run_identity(wanted)
+        if same and not (run_dir / "summary.json").exists() and _is_free(run_dir):
+            candidates.append((stored.created_at, run_dir.name))
     return max(candidates)[1] if candidates else None
 
 
