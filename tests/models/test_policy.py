@@ -1,0 +1,149 @@
+"""One policy call from the outside: stages, MACs, trace, and clear errors for bad input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.models.twins import loaded, observation, small
+from vlacache.core.policies import build_cache_policy
+from vlacache.models.factory import LoadedModel
+from vlacache.models.policy import CachedPolicy
+from vlacache.models.tiny import TINY_OFT, TINY_OPENVLA
+from vlacache.types import STAGES, Policy
+
+
+@pytest.mark.parametrize("name", ["none", "adaptive", "official", "fixed_ratio"])
+def test_stages_add_up_to_the_total(twin: LoadedModel, name: str) -> None:
+    policy = CachedPolicy(twin, build_cache_policy(name))
+    policy.reset(0)
+    for step in range(3):
+        stats = policy.infer(observation(step)).stats
+        assert sum(getattr(stats, f"{s}_ms") for s in STAGES) == pytest.approx(stats.total_ms, rel=0.02)
+        assert stats.clock == "cpu" and stats.total_ms > 0
+
+
+def test_only_the_first_call_of_a_policy_is_warm_up(twin: LoadedModel) -> None:
+    policy = CachedPolicy(twin, build_cache_policy("none"))
+    flags = []
+    for _ in range(2):
+        policy.reset(0)
+        flags += [policy.infer(observation()).stats.is_warmup for _ in range(2)]
+    assert flags == [True, False, False, False]
+
+
+@pytest.mark.parametrize("config", [TINY_OFT, TINY_OPENVLA], ids=lambda c: c.name)
+@pytest.mark.parametrize("name", ["none", "fixed_ratio", "adaptive"])
+def test_macs_agree_with_counted_matrix_products(config, name: str) -> None:
+    """Against torch's own counter (2 FLOPs a MAC); the side readout and padding of heads are within 3 %."""
+    policy = CachedPolicy(loaded(small(config)), build_cache_policy(name))
+    policy.reset(0)
+    policy.infer(observation(0))
+    with FlopCounterMode(display=False) as counter:
+        stats = policy.infer(observation(1)).stats
+    assert stats.macs == pytest.approx(counter.get_total_flops() / 2, rel=0.03)
+    assert 0 < stats.prefill_macs < stats.macs
+
+
+def test_towers_stay_under_a_quarter_of_the_macs() -> None:
+    model = loaded(TINY_OFT)
+    policy = CachedPolicy(model, build_cache_policy("none"))
+    stats = policy.infer(observation(size=256)).stats
+    assert model.model.vision.macs(2) / stats.macs < 0.25
+    assert 5e6 <= model.model.num_parameters() <= 8e6
+    assert TINY_OFT.decoder.num_layers >= 6 and TINY_OFT.grid == (16, 16)
+    assert model.model.num_parameters() * 2 < 14 * 2**20, "the bf16 checkpoint would not fit into 14 MiB"
+
+
+def test_reuse_is_counted_and_traced(twin: LoadedModel) -> None:
+    policy = CachedPolicy(twin, build_cache_policy("fixed_ratio", {"reuse_ratio": 0.5}))
+    policy.reset(0)
+    cold, warm = policy.infer(observation(0)), policy.infer(observation(1))
+    assert (cold.stats.fallback, cold.stats.reuse_ratio, cold.stats.max_age) == ("cold", 0.0, 0)
+    assert (warm.stats.fallback, warm.stats.reuse_ratio, warm.stats.max_age) == (None, 0.5, 1)
+    assert warm.stats.macs < cold.stats.macs
+    trace = warm.trace
+    assert trace is not None and trace.views == twin.info.views and trace.num_layers == 4
+    assert trace.reused_layers.sum() / (4 * trace.reused_layers.size) == 0.5
+    n = warm.stats.num_prompt_tokens
+    assert warm.stats.recomputed_tokens_mean == n - 0.5 * trace.reused_layers.size
+
+
+def test_an_episode_after_reset_equals_the_first(twin: LoadedModel) -> None:
+    policy = CachedPolicy(twin, build_cache_policy("adaptive", {"tau": 0.9}))
+    episodes = []
+    for _ in range(2):
+        policy.reset(5)
+        episodes.append([policy.infer(observation(i, moved=2 * i)).actions for i in range(4)])
+    assert all(np.array_equal(a, b) for a, b in zip(*episodes, strict=True))
+
+
+def test_two_arms_share_one_model_without_touching_each_other(twin: LoadedModel) -> None:
+    alone = CachedPolicy(twin, build_cache_policy("none"))
+    alone.reset(0)
+    expected = [alone.infer(observation(i, moved=i)).actions for i in range(3)]
+    one, two = CachedPolicy(twin, build_cache_policy("none")), CachedPolicy(twin, build_cache_policy("fixed_ratio"))
+    one.reset(0), two.reset(0)
+    for i in range(3):
+        two.infer(observation(i, moved=20 - i))
+        assert np.array_equal(one.infer(observation(i, moved=i)).actions, expected[i])
+
+
+def test_a_new_instruction_in_mid_episode_runs_cold(twin: LoadedModel) -> None:
+    policy = CachedPolicy(twin, build_cache_policy("fixed_ratio"))
+    policy.reset(0)
+    policy.infer(observation(0))
+    stats = policy.infer(observation(1, instruction="open the drawer")).stats
+    assert stats.fallback in ("prompt_changed", "cold") and stats.reuse_ratio == 0.0
+
+
+def test_it_is_a_policy_and_actions_fit_its_spec(twin: LoadedModel) -> None:
+    policy = CachedPolicy(twin, build_cache_policy("adaptive"))
+    assert isinstance(policy, Policy)
+    chunk = policy.infer(observation())
+    assert chunk.actions.dtype == np.float32 and chunk.actions.shape == (twin.model.config.chunk_length, 7)
+    for action in chunk.actions:
+        policy.action_spec.validate(action)
+
+
+def test_frames_are_resized_by_the_model() -> None:
+    policy = CachedPolicy(loaded(small(TINY_OFT)), build_cache_policy("none"))
+    assert np.isfinite(policy.infer(observation(size=256)).actions).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda o: replace(o, images={"agentview": o.images["agentview"]}), "camera 'wrist'"),
+        (lambda o: replace(o, images={k: v.astype(np.float32) for k, v in o.images.items()}), "uint8"),
+        (lambda o: replace(o, images={"agentview": o.images["agentview"], "wrist": o.images["wrist"][:28]}), "one size"),
+        (lambda o: replace(o, proprio=None), "proprio: expected float32"),
+        (lambda o: replace(o, proprio=np.zeros(7, np.float32)), "shape"),
+        (lambda o: replace(o, proprio=np.full(8, np.nan, np.float32)), "finite"),
+        (lambda o: replace(o, instruction="  "), "instruction"),
+    ],
+)
+def test_bad_observations_are_refused(change, message: str) -> None:
+    policy = CachedPolicy(loaded(small(TINY_OFT)), build_cache_policy("fixed_ratio"))
+    policy.reset(0)
+    policy.infer(observation(0))
+    with pytest.raises(ValueError, match=message):
+        policy.infer(change(observation(1)))
+    policy.reset(0)  # and the policy still works
+    assert policy.infer(observation(0)).stats.fallback == "cold"
+
+
+def test_sampled_entropy_is_close_to_the_exact_one(twin: LoadedModel) -> None:
+    """The error of reading 16 rows instead of all, in nats; the benchmark prints it on recorded frames."""
+    found = {}
+    for rows in (16, None):
+        policy = CachedPolicy(twin, build_cache_policy("official", {"entropy_rows": rows}))
+        policy.reset(0)
+        policy.infer(observation(0))
+        found[rows] = policy.session._entropies
+    assert torch.allclose(found[16], found[None], atol=0.35)
+    assert not torch.equal(found[16], found[None])
