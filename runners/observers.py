@@ -108,8 +108,8 @@ class Observer:
     def on_episode_end(self, episode: EpisodeInfo, record: EpisodeRecord, steps: Sequence[StepRecord]) -> None:
         """After the episode's records are on the disk."""
 
-    def on_episode_reused(self, record: EpisodeRecord) -> None:
-        """After a finished baseline episode of another run was copied in."""
+    def on_record(self, record: EpisodeRecord) -> None:
+        """A row came without a rollout: a baseline copied from another run, or an env that could not be built."""
 
     def on_run_end(self, outcome: SuiteOutcome) -> None:
         """After the last episode, also when the run was stopped."""
@@ -151,9 +151,9 @@ class ObserverGroup(Observer):
         """See ``Observer``."""
         self._notify(lambda o: o.on_episode_end(episode, record, steps))
 
-    def on_episode_reused(self, record: EpisodeRecord) -> None:
+    def on_record(self, record: EpisodeRecord) -> None:
         """See ``Observer``."""
-        self._notify(lambda o: o.on_episode_reused(record))
+        self._notify(lambda o: o.on_record(record))
 
     def on_run_end(self, outcome: SuiteOutcome) -> None:
         """See ``Observer``."""

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from runners.observers import EpisodeInfo, Observer, RunInfo, SuiteOutcome
 from runners.records import Arm, EpisodeKey, EpisodeRecord, Status, StepRecord
 
 LINE_INTERVAL_S = 10.0
+REFRESH_INTERVAL_S = 0.5
 
 
 class ProgressObserver(Observer):
@@ -31,7 +32,7 @@ class ProgressObserver(Observer):
         self._arms: tuple[Arm, ...] = ()
         self._total = self._num_live = 0
         self._reuse_sum, self._num_calls = 0.0, 0
-        self._begun = self._last_line = 0.0
+        self._begun = self._last_line = self._last_refresh = 0.0
         self._now = ""
 
     def on_run_start(self, run: RunInfo) -> None:
@@ -47,12 +48,12 @@ class ProgressObserver(Observer):
             )
         if self._console.is_terminal:
             self._bar = Progress(
-                SpinnerColumn(),
                 TextColumn("{task.fields[now]}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[summary]}"),
                 console=self._console,
+                auto_refresh=False,  # a refreshing thread would take time from the calls that are measured
             )
             self._bar_task = self._bar.add_task("", total=self._total, completed=self._done, now="", summary="")
             self._bar.start()
@@ -63,6 +64,7 @@ class ProgressObserver(Observer):
         self._now = f"task {key.task_id} init {key.init_index} {key.arm} ({key.cache})"
         if self._bar is not None:
             self._bar.update(self._bar_task, now=self._now)
+            self._bar.refresh()
 
     def on_episode_end(self, episode: EpisodeInfo, record: EpisodeRecord, steps: Sequence[StepRecord]) -> None:
         """Advance; an error is shown at once."""
@@ -70,16 +72,23 @@ class ProgressObserver(Observer):
         if record.arm == "policy":
             ratios = [s.call.reuse_ratio for s in steps if s.call is not None]
             self._reuse_sum, self._num_calls = self._reuse_sum + sum(ratios), self._num_calls + len(ratios)
+        self.on_record(record)
+
+    def on_record(self, record: EpisodeRecord) -> None:
+        """Advance; an error is shown at once."""
         if record.status == "error":
             reason = (record.error or "").strip().splitlines()[-1]
             self._console.print(Text(f"error in {record.key.slug}: {reason}", style="red"))
         self._status[record.key] = record.status
         self._show()
 
-    def on_episode_reused(self, record: EpisodeRecord) -> None:
-        """Advance."""
-        self._status[record.key] = record.status
-        self._show()
+    def on_step(self, episode: EpisodeInfo, step: StepRecord) -> None:
+        """Move the step counter of a live bar, between the timed calls."""
+        now = time.monotonic()
+        if self._bar is not None and now - self._last_refresh >= REFRESH_INTERVAL_S:
+            self._last_refresh = now
+            self._bar.update(self._bar_task, now=f"{self._now}, step {step.step + 1}/{episode.spec.max_steps}")
+            self._bar.refresh()
 
     def on_run_end(self, outcome: SuiteOutcome) -> None:
         """Leave the last state on the screen."""
@@ -111,6 +120,7 @@ class ProgressObserver(Observer):
     def _show(self) -> None:
         if self._bar is not None:
             self._bar.update(self._bar_task, completed=self._done, summary=self.summary())
+            self._bar.refresh()
             return
         now = time.monotonic()
         if now - self._last_line >= LINE_INTERVAL_S:

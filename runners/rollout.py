@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from runners.envs.base import Env, PrivilegedPolicy, TimeStep
 from runners.observers import EpisodeInfo, Observer, ObserverGroup
 from runners.plan import policy_seed
-from runners.records import EpisodeRecord, Status, StepRecord
+from runners.records import EpisodeKey, EpisodeRecord, Status, StepRecord
 from runners.stopwatch import Stopwatch
 from vlacache.types import ActionChunk, CacheTrace, Observation, Policy
+
+#: Policy calls before the first episode of a process: the first is cold, the second meets a filled cache.
+NUM_WARMUP_CALLS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,18 @@ def check_compatible(env: Env, policy: Policy) -> None:
             f"policy {policy.name} needs cameras {missing}; {env.spec.suite} task {env.spec.task_id} has "
             f"{list(env.spec.cameras)}. Choose a model that sees these."
         )
+
+
+def warm_up_policy(env: Env, policy: Policy, key: EpisodeKey) -> None:
+    """Call ``policy`` on the first picture of an episode and make it forget again."""
+    if isinstance(policy, PrivilegedPolicy):
+        policy.attach(env)
+    policy.reset(policy_seed(key))
+    env.reset(init_index=key.init_index, seed=key.env_seed)
+    observation = env.observe(policy.cameras)
+    for _ in range(NUM_WARMUP_CALLS):
+        policy.infer(observation)
+    policy.reset(policy_seed(key))
 
 
 def rollout_episode(env: Env, policy: Policy, episode: EpisodeInfo, observers: Observer | None = None) -> EpisodeResult:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from runners.env_pool import EnvBuildError, EnvPool
-from runners.envs.base import Env, PrivilegedPolicy
+from runners.envs.base import Env
 from runners.interrupts import sigterm_as_interrupt
 from runners.observers import EpisodeInfo, Observer, ObserverGroup, RunInfo, SuiteOutcome
-from runners.plan import PairPlan, plan_episodes, policy_seed
+from runners.plan import PairPlan, plan_episodes
 from runners.records import Arm, EpisodeKey, EpisodeRecord
-from runners.rollout import EpisodeResult, check_compatible, rollout_episode
+from runners.rollout import EpisodeResult, check_compatible, rollout_episode, warm_up_policy
 from runners.sharing import SharedBaseline, select_retimed
 from runners.stopwatch import Stopwatch
 from runners.store import RunStore
@@ -29,9 +29,6 @@ from vlacache.types import Policy
 __all__ = ["PairPlan", "RunnerSettings", "SuiteOutcome", "TooManyErrorsError", "plan_episodes", "run_suite"]
 
 logger = logging.getLogger(__name__)
-
-#: Policy calls before the first episode of a process: the first is cold, the second meets a filled cache.
-NUM_WARMUP_CALLS = 2
 
 
 class TooManyErrorsError(RuntimeError):
@@ -175,15 +172,24 @@ class _SuiteRunner:
         except EnvBuildError as error:
             result = EpisodeResult(self._record_without_env(key, attempt, order, error), ())
         else:
-            run_id = self._store.run.run_id
-            info = EpisodeInfo(run_id, key, env.spec, attempt, order, pair.position, self._settings.reseed)
+            info = EpisodeInfo(
+                run_id=self._store.run.run_id,
+                key=key,
+                spec=env.spec,
+                attempt=attempt,
+                pair_order=order,
+                pair_position=pair.position,
+                reseed=self._settings.reseed,
+            )
             result = rollout_episode(env, self._policies[arm], info, self._observers)
         record = result.record if self._shared is None else self._shared.mark_difference(result.record)
         if result.trace_layout is not None:
             self._store.set_trace_layout(*result.trace_layout)
         self._store.append(record, result.steps)
         self._account(record)
-        if info is not None:
+        if info is None:
+            self._observers.on_record(record)
+        else:
             self._observers.on_episode_end(info, record, result.steps)
         if record.status == "error":
             self._pool.discard(arm)
@@ -201,7 +207,7 @@ class _SuiteRunner:
                 return  # the episode records it; the next one warms up
             with Stopwatch() as watch:
                 try:
-                    _warm_up_policy(env, policy, self._key(pair, arm))
+                    warm_up_policy(env, policy, self._key(pair, arm))
                 except Exception:
                     logger.warning("the warm-up of the %s arm failed", arm, exc_info=True)
                     self._pool.discard(arm)
@@ -219,7 +225,7 @@ class _SuiteRunner:
             return  # the rest could not be rolled out from the random state that it needs
         for key in keys:
             if key in self._shared and not self._store.is_finished(key):
-                self._observers.on_episode_reused(self._shared.copy(key, self._store))
+                self._observers.on_record(self._shared.copy(key, self._store))
                 self._num_reused += 1
 
     def _check_env(self, task_id: int, env: Env) -> None:
@@ -283,15 +289,3 @@ class _SuiteRunner:
 
     def _keys(self, pairs: Sequence[PairPlan]) -> tuple[EpisodeKey, ...]:
         return tuple(self._key(pair, arm) for pair in pairs for arm in self._arms(pair))
-
-
-def _warm_up_policy(env: Env, policy: Policy, key: EpisodeKey) -> None:
-    """Call ``policy`` on the first picture of an episode and make it forget again."""
-    if isinstance(policy, PrivilegedPolicy):
-        policy.attach(env)
-    policy.reset(policy_seed(key))
-    env.reset(init_index=key.init_index, seed=key.env_seed)
-    observation = env.observe(policy.cameras)
-    for _ in range(NUM_WARMUP_CALLS):
-        policy.infer(observation)
-    policy.reset(policy_seed(key))

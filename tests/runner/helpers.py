@@ -11,6 +11,7 @@ import numpy as np
 
 from runners.envs.toy import make_toy_env
 from runners.experts import build_expert
+from runners.journal import read_episodes
 from runners.observers import Observer
 from runners.records import EpisodeRecord, RunRecord
 from runners.store import RunStore
@@ -121,3 +122,8 @@ class ToyRun:
 def outcome_of(record: EpisodeRecord) -> tuple[object, ...]:
     """What must be equal between two runs of the same episode: everything but times and attempts."""
     return record.key, record.status, record.num_steps, record.num_policy_calls, record.first_success_step
+
+
+def rows(toy_run: ToyRun) -> list[EpisodeRecord]:
+    """All rows of the run in file order."""
+    return read_episodes(toy_run.run_dir)

@@ -33,6 +33,7 @@ def test_bar_on_a_terminal(toy_run: ToyRun) -> None:
     text = run_and_read(toy_run, terminal=True)
     assert "\x1b" in text
     assert "8/8" in text
+    assert "task 0 init 0 baseline (none)" in text
 
 
 def test_continued_run_counts_what_was_done(toy_run: ToyRun) -> None:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from runners.envs.toy import FaultyEnv, ToyEnv, make_toy_env
-from runners.experts import build_expert
-from runners.journal import EPISODES_FILE, read_episodes
+from runners.journal import EPISODES_FILE
 from runners.observers import EpisodeInfo, Observer
 from runners.records import EpisodeRecord
 from runners.suite import RunnerSettings, TooManyErrorsError
-from tests.runner.helpers import ChunkPolicy, ToyRun, make_run, outcome_of
-
-
-def rows(toy_run: ToyRun) -> list[EpisodeRecord]:
-    return read_episodes(toy_run.run_dir)
+from tests.runner.helpers import ChunkPolicy, ToyRun, make_run, outcome_of, rows
 
 
 def order(records: Sequence[EpisodeRecord]) -> list[tuple[int, int, str]]:
@@ -162,8 +155,16 @@ def test_env_that_cannot_be_built_is_an_error_of_the_episode(toy_run: ToyRun) ->
         return make_toy_env(task_id)
 
     toy_run.make_env = make_env
+    seen = []
+
+    class Rows(Observer):
+        def on_record(self, record) -> None:
+            seen.append(record.status)
+
+    toy_run.observers = (Rows(),)
     outcome = toy_run()
     assert outcome.num_errors == 4
+    assert seen == ["error"] * 4
     errors = [r for r in rows(toy_run) if r.status == "error"]
     assert {r.task_id for r in errors} == {0}
     assert all("no mesh called bowl.obj" in r.error and "Traceback" in r.error for r in errors)
@@ -226,188 +227,6 @@ def test_ctrl_c_loses_only_the_episode_in_flight(toy_run: ToyRun) -> None:
     attempts = {order([r])[0]: r.attempt for r in rows(toy_run)}
     assert attempts.pop((1, 0, "policy")) == 2
     assert set(attempts.values()) == {1}
-
-
-# Shared baselines
-
-
-@pytest.fixture
-def sweep(tmp_path: Path) -> tuple[ToyRun, ToyRun]:
-    """A finished run, and one of another cache policy that may share its baseline."""
-    first = ToyRun(tmp_path / "a", episodes_per_task=3, run=make_run("a"))
-    first()
-    settings = RunnerSettings(cache="paper", shared_baseline=first.run_dir)
-    return first, ToyRun(tmp_path / "b", episodes_per_task=3, run=make_run("b", "paper"), settings=settings)
-
-
-def test_finished_baseline_is_copied_but_some_pairs_are_timed_again(sweep: tuple[ToyRun, ToyRun]) -> None:
-    first, second = sweep
-    outcome = second()
-    baseline = [r for r in rows(second) if r.arm == "baseline"]
-    assert {(r.task_id, r.init_index): r.reused_from for r in baseline} == {
-        (0, 0): None,
-        (0, 1): "a",
-        (0, 2): "a",
-        (1, 0): None,
-        (1, 1): "a",
-        (1, 2): "a",
-    }
-    assert (outcome.num_reused, outcome.num_run, outcome.num_missing) == (4, 8, 0)
-    assert {outcome_of(r) for r in baseline} == {outcome_of(r) for r in rows(first) if r.arm == "baseline"}
-    assert {r.run_id for r in baseline} == {"b"}
-    copied = next(r for r in baseline if r.reused_from)
-    name = f"steps/{copied.key.slug}.parquet"
-    assert (second.run_dir / name).read_bytes() == (first.run_dir / name).read_bytes()
-    assert {r.differs_from for r in baseline} == {None}
-    live = [(r.task_id, r.init_index, r.arm) for r in rows(second) if r.reused_from is None]
-    assert live[:2] == [(0, 0, "baseline"), (0, 0, "policy")], "the timed pair is interleaved"
-    assert second().num_run == 0
-
-
-def test_copy_of_a_copy_names_the_run_that_rolled_it_out(sweep: tuple[ToyRun, ToyRun], tmp_path: Path) -> None:
-    _, second = sweep
-    second()
-    third = replace(second, run_dir=tmp_path / "c", run=make_run("c", "official"))
-    third.settings = RunnerSettings(cache="official", shared_baseline=second.run_dir)
-    third()
-    assert {r.reused_from for r in rows(third)} == {None, "a"}
-
-
-def test_at_least_two_pairs_are_timed_again(tmp_path: Path) -> None:
-    first = ToyRun(tmp_path / "a", task_ids=[0], episodes_per_task=4, run=make_run("a"))
-    first()
-    settings = RunnerSettings(cache="paper", shared_baseline=first.run_dir)
-    second = replace(first, run_dir=tmp_path / "b", run=make_run("b", "paper"), settings=settings)
-    assert second().num_reused == 2
-
-
-def test_errors_and_missing_baselines_are_rolled_out(sweep: tuple[ToyRun, ToyRun]) -> None:
-    first, second = sweep
-    path = first.run_dir / EPISODES_FILE
-    lines = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if not (b'"baseline"' in line and b'"task_id": 1' in line)]
-    path.write_bytes(b"".join(kept))
-    assert second().num_reused == 2
-
-
-def test_baseline_that_ends_otherwise_here_is_reported(
-    sweep: tuple[ToyRun, ToyRun], caplog: pytest.LogCaptureFixture
-) -> None:
-    _, second = sweep
-
-    class Slow(type(build_expert("toy"))):
-        """Wastes its first step: as a baseline that is not deterministic would, it ends otherwise."""
-
-        def infer(self, observation):
-            chunk = super().infer(observation)
-            return replace(chunk, actions=np.zeros_like(chunk.actions)) if observation.step == 0 else chunk
-
-    second.baseline = Slow()
-    second()
-    live = [r for r in rows(second) if r.arm == "baseline" and r.reused_from is None]
-    assert [r.differs_from for r in live] == ["a", "a"]
-    assert "the baseline is not deterministic" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"seed": 1}, "seed: 0 != 1"), ({"model": {"name": "other"}}, "model.name: 'chunks' != 'other'")],
-)
-def test_other_baseline_is_refused_by_key(
-    sweep: tuple[ToyRun, ToyRun], change: dict[str, object], message: str
-) -> None:
-    _, second = sweep
-    second.run = make_run("b", "paper", **change)
-    with pytest.raises(ValueError, match=message):
-        second()
-
-
-def test_baseline_of_another_machine_is_refused(sweep: tuple[ToyRun, ToyRun]) -> None:
-    _, second = sweep
-    second.run = replace(second.run, versions={"machine": "another"})
-    with pytest.raises(ValueError, match=r"versions\.machine"):
-        second()
-
-
-# suite.reseed=task
-
-
-class DriftingEnv(ToyEnv):
-    """Each reset is seeded by how many there were before, as one RNG per task env behaves in the official scripts."""
-
-    num_resets = 0
-
-    def reset(self, *, init_index: int, seed: int):
-        self.num_resets += 1
-        return super().reset(init_index=init_index, seed=seed + self.num_resets)
-
-
-def make_drifting_env(task_id: int) -> DriftingEnv:
-    return DriftingEnv(make_toy_env(task_id).spec, 32)
-
-
-@pytest.fixture
-def ordered(tmp_path: Path) -> ToyRun:
-    return ToyRun(
-        tmp_path / "ordered",
-        episodes_per_task=3,
-        make_env=make_drifting_env,
-        settings=RunnerSettings(cache="adaptive", reseed="task"),
-    )
-
-
-def final(records: Sequence[EpisodeRecord]) -> dict[object, tuple[object, ...]]:
-    return {r.key: outcome_of(r) for r in records}
-
-
-def test_ordered_task_that_was_cut_off_starts_over(ordered: ToyRun, tmp_path: Path) -> None:
-    whole = replace(ordered, run_dir=tmp_path / "whole")
-    whole()
-    assert {r.reseed for r in rows(whole)} == {"task"}
-
-    ordered()
-    path = ordered.run_dir / EPISODES_FILE
-    prefix = b"".join(path.read_bytes().splitlines(keepends=True)[:9])  # cut inside the second task
-    path.write_bytes(prefix)
-    assert ordered().num_run == 6, "all of the second task, nothing of the first"
-    assert path.read_bytes().startswith(prefix)
-    assert final(rows(ordered)) == final(rows(whole))
-    attempts = {(r.task_id, r.init_index, r.arm): r.attempt for r in rows(ordered)}
-    assert [attempts[0, i, a] for i in range(3) for a in ("baseline", "policy")] == [1] * 6
-    assert attempts[1, 0, "baseline"] == 2
-    assert ordered().num_run == 0
-
-
-def test_ordered_arms_have_their_own_env_and_see_the_same_sequence(ordered: ToyRun) -> None:
-    ordered.baseline, ordered.policy = ChunkPolicy(), ChunkPolicy()
-    ordered()
-    steps = {arm: [outcome_of(r)[1:] for r in rows(ordered) if r.arm == arm] for arm in ("baseline", "policy")}
-    assert steps["baseline"] == steps["policy"]
-
-
-def make_env_with_fault_in_first_task(task_id: int):
-    env = make_drifting_env(task_id)
-    return FaultyEnv(env, 2) if task_id == 0 else env
-
-
-def test_ordered_task_ends_at_an_error_and_starts_over(ordered: ToyRun, caplog: pytest.LogCaptureFixture) -> None:
-    ordered.make_env = make_env_with_fault_in_first_task
-    with caplog.at_level(logging.WARNING):
-        outcome = ordered()
-    assert "task 0 ends here" in caplog.text
-    assert outcome.num_missing == 6
-    ordered.make_env = make_drifting_env
-    assert ordered().num_run == 6
-    assert {r.status for r in {r.key: r for r in rows(ordered)}.values()} <= {"success", "failure"}
-
-
-def test_ordered_baseline_is_shared_task_by_task(ordered: ToyRun, tmp_path: Path) -> None:
-    ordered()
-    settings = RunnerSettings(cache="paper", reseed="task", shared_baseline=ordered.run_dir)
-    second = replace(ordered, run_dir=tmp_path / "b", run=make_run("b", "paper"), settings=settings)
-    assert second().num_reused == 4
-    ours = {k: v for k, v in final(rows(second)).items() if k.arm == "baseline"}
-    assert ours == {k: v for k, v in final(rows(ordered)).items() if k.arm == "baseline"}
 
 
 # Time

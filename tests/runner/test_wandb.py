@@ -29,6 +29,8 @@ def read_records(path: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     data = path.read_bytes()
+    if len(data) < HEADER:
+        return  # not begun
     assert data[:4] == b":W&B"
     position, parts = HEADER, b""
     while position + HEADER <= len(data):
