@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from runners.config import RunConfig, SuiteConfig
@@ -223,7 +223,6 @@ def build_observers(config: RunConfig) -> list[Any]:
     if config.logger.name == "wandb":
         observers.append(_wandb_logger(config))
     return observers
-
 
 
 def _wandb_logger(config: RunConfig) -> Any:

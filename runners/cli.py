@@ -41,6 +41,7 @@ def _hand_to_hydra(words: Sequence[str]) -> int:
     """Compose once more, this time by Hydra's own rules (``-m``, ``--cfg job``, ``hydra.*``), and run every job."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from runners.config import ConfigError
@@ -52,7 +53,7 @@ def _hand_to_hydra(words: Sequence[str]) -> int:
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=CONFIG_NAME)
     def job(composed: DictConfig) -> None:
         context = HydraConfig.get()
-        task_words = list(context.overrides.task) if context.mode.name == "MULTIRUN" else words
+        task_words = list(context.overrides.task) if context.mode is RunMode.MULTIRUN else words
         try:
             run = to_run(composed, context.runtime.choices)
         except ConfigError as error:  # a sweep written in a config file is first seen here

@@ -226,7 +226,9 @@ def _check_episodes(suite: SuiteConfig) -> None:
         raise ConfigError(f"suite.task_ids: {suite.name} has tasks 0 .. {num_tasks - 1}, got {outside}")
     for key, values in (("task_ids", suite.task_ids), ("init_indices", suite.init_indices)):
         if values is not None and (not values or len(set(values)) < len(values)):
-            raise ConfigError(f"suite.{key}: expected at least one number, each once, got {list(values)}; null means all")
+            raise ConfigError(
+                f"suite.{key}: expected at least one number, each once, got {list(values)}; null means all"
+            )
 
 
 def _check_device(device: str) -> None:
@@ -244,7 +246,7 @@ def _check_run_id(run_id: str | None) -> None:
     parts = run_id.split("/")
     if len(parts) > 2 or any(not p or p.startswith(".") or set(p) - _RUN_ID_CHARACTERS for p in parts):
         raise ConfigError(
-            f"run_id={run_id}: expected letters, digits and . _ - (and one / for <sweep>/<arm>), not starting with a dot"
+            f"run_id={run_id}: expected letters, digits and . _ - and at most one / (<sweep>/<arm>), no leading dot"
         )
 
 
@@ -253,6 +255,10 @@ _RUN_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV
 
 def _check_arms(config: RunConfig) -> None:
     if config.model.name == "expert" and config.cache.name != "none":
-        raise ConfigError(f"model=expert has no keys and values to reuse, got cache={config.cache.name}: add cache=none")
+        raise ConfigError(
+            f"model=expert has no keys and values to reuse, got cache={config.cache.name}: add cache=none"
+        )
     if config.runner.self_pair and config.cache.name != "none":
-        raise ConfigError(f"runner.self_pair compares the baseline with itself, got cache={config.cache.name}: add cache=none")
+        raise ConfigError(
+            f"runner.self_pair compares the baseline with itself, got cache={config.cache.name}: add cache=none"
+        )

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -172,7 +172,7 @@ def to_run(composed: Any, choices: Mapping[str, str]) -> ComposedRun:
         ConfigError: see ``parse_config``; also when an interpolation fails.
     """
     try:
-        raw = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        raw = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from None
     config = parse_config(raw, choices)

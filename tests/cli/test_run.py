@@ -94,7 +94,7 @@ def test_self_pair_runs_the_baseline_twice(run_main, tmp_path):
 
 
 def test_the_expert_solves_the_toy_suite(run_main, tmp_path):
-    code, out, _ = run_main("suite=toy", "model=expert", "suite.episodes_per_task=2", "run_id=expert")
+    code, *_ = run_main("suite=toy", "model=expert", "suite.episodes_per_task=2", "run_id=expert")
     assert code == 0
     assert [e.status for e in read_episodes(tmp_path / "results/expert")] == ["success"] * 6
 
@@ -104,15 +104,17 @@ def test_seed_zero_gives_the_same_run_twice(run_main, tmp_path):
         run_main(*SMALL, "suite.episodes_per_task=1", f"run_id={run_id}", "seed=0", "cache=random")
     from runners.steps import read_steps
 
-    first, second = ({p.name: read_steps(p) for p in (tmp_path / "results" / r / "steps").iterdir()} for r in ("first", "second"))
+    first, second = (
+        {p.name: read_steps(p) for p in (tmp_path / "results" / r / "steps").iterdir()} for r in ("first", "second")
+    )
     assert first.keys() == second.keys()
     for name in first:
         assert first[name]["action"].to_pylist() == second[name]["action"].to_pylist()
 
 
 def test_dry_run_lists_episodes_and_writes_nothing(run_main, tmp_path):
-    code, out, _ = run_main("suite=toy", "suite.task_ids=[2]", "suite.init_indices=[0,1,4]", "suite.episodes_per_task=3",
-                            "runner.dry_run=true")  # fmt: skip
+    chosen = ["suite.task_ids=[2]", "suite.init_indices=[0,1,4]", "suite.episodes_per_task=3"]
+    code, out, _ = run_main("suite=toy", *chosen, "runner.dry_run=true")
     assert code == 0
     assert "3 initial states x 2 arms = 6 episodes" in out
     assert "task  2: initial states 0-1, 4" in out

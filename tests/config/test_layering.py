@@ -114,7 +114,9 @@ def test_the_check_lets_a_right_import_pass(module, source):
     assert not violations(source, module)
 
 
-@pytest.mark.parametrize("module", ["runners.records", "runners.report", "runners.report.sweep", "runners.help", "runners.config"])
+@pytest.mark.parametrize(
+    "module", ["runners.records", "runners.report", "runners.report.sweep", "runners.help", "runners.config"]
+)
 def test_light_modules_load_nothing_heavy(repo_root, module):
     """Checked on the running interpreter, where an import through a third module shows as well."""
     code = (
