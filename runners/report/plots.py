@@ -19,7 +19,7 @@ from runners.report.load import RunFrames
 from runners.report.pairs import is_mirrored, pair_episodes
 from runners.report.palette import INK, MUTED, STAGE_COLORS, cache_color, cache_marker
 from runners.report.reuse_map import mean_reuse_map
-from runners.report.words import clock_words, count_words, milliseconds, model_words, ratio
+from runners.report.words import clock_words, count_words, milliseconds, model_words, ratio, ratio_range
 from vlacache.types import STAGES
 
 
@@ -93,6 +93,7 @@ def plot_success(summary: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(0, 100)
+    axes.tick_params(axis="y", pad=8)
     axes.set_xlabel("success, % (bars: 95 % Wilson interval)")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
@@ -165,10 +166,12 @@ def _write_inside(axes: Axes, x: float, y: float, text: str, background: str) ->
 
 
 def _stages_title(summary: Mapping[str, Any]) -> str:
-    speedup = summary["speedup"]["end_to_end"]
-    if summary["mirrored"] or speedup is None:
+    """Names a speed-up only when it has an interval."""
+    speedup = summary["speedup"]
+    if speedup["end_to_end_ci95"] is None:
         return "Where the time of a policy call goes"
-    return f"Where the time of a policy call goes: {ratio(speedup)} end to end (ratio of medians)"
+    interval = ratio_range(speedup["end_to_end_ci95"])
+    return f"Where the time of a policy call goes: {ratio(speedup['end_to_end'])} {interval} end to end"
 
 
 def _time_line(summary: Mapping[str, Any]) -> str:
@@ -200,7 +203,7 @@ def plot_latency_calls(timed: Mapping[str, pd.DataFrame], summary: Mapping[str, 
     for axes in (left, right):
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set_xlim(left=0)
+    right.set_xlim(0, 1 + max(calls["slug"].nunique() for calls in timed.values()))
     left.set_xlim(left=-0.6)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     write_title(figure, "Latency of a policy call over the episode and over the run", _time_line(summary))
@@ -211,7 +214,7 @@ def _running_words(calls: pd.DataFrame) -> str:
     """How many episodes stand behind the two ends of a line over the call index."""
     number = calls.groupby("call_index").size()
     if len(number) == 0 or number.iloc[0] == number.iloc[-1]:
-        return f"n = {0 if len(number) == 0 else number.iloc[0]} episodes at every call"
+        return f"{count_words(0 if len(number) == 0 else int(number.iloc[0]), 'episode')} at every call"
     return f"n falls from {number.max()} episodes to {number.iloc[-1]} that were still running"
 
 

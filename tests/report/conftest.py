@@ -202,3 +202,16 @@ def append_episode(run_dir: Path, **changes: object) -> None:
 @pytest.fixture
 def append_row() -> Callable[..., None]:
     return append_episode
+
+
+@pytest.fixture(scope="session")
+def sweep_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four arms of a sweep whose baseline is shared; copy it before writing into it."""
+    root = tmp_path_factory.mktemp("template")
+    copied = frozenset((task, init) for task in range(2) for init in range(1, 4))
+    for ratio in (0.8, 0.2, 0.5):
+        reused = frozenset() if ratio == 0.2 else copied
+        spec = SyntheticRun(cache="fixed_ratio", reuse=ratio, resolved_cache={"reuse_ratio": ratio}, reused=reused)
+        write_synthetic_run(root / f"ratio-{ratio}", spec)
+    write_synthetic_run(root / "adaptive", SyntheticRun(reuse=0.55, reused=copied))
+    return root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,17 +19,12 @@ from runners.report.sweep_plot import plot_sweep
 from runners.report.sweep_table import format_sweep_table
 
 WriteRun = Callable[..., Path]
-COPIED = frozenset((task, init) for task in range(2) for init in range(1, 4))
 
 
 @pytest.fixture
-def sweep_dir(write_run: WriteRun, tmp_path: Path) -> Path:
-    for ratio in (0.8, 0.2, 0.5):
-        reused = frozenset() if ratio == 0.2 else COPIED
-        numbers = {"reuse_ratio": ratio}
-        write_run(f"sweep/ratio-{ratio}", cache="fixed_ratio", reuse=ratio, resolved_cache=numbers, reused=reused)
-    write_run("sweep/adaptive", cache="adaptive", reuse=0.55, reused=COPIED)
-    return tmp_path / "sweep"
+def sweep_dir(sweep_template: Path, tmp_path: Path) -> Path:
+    """A sweep of three fixed ratios and ``adaptive``; ``write_run("sweep/<arm>", ...)`` adds an arm to it."""
+    return Path(shutil.copytree(sweep_template, tmp_path / "sweep"))
 
 
 def test_rows_are_those_of_the_arms(sweep_dir: Path) -> None:
