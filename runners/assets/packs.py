@@ -39,7 +39,7 @@ class LocatedAssets:
 
 
 def locate(place: Path, *, named_by: str) -> LocatedAssets:
-    """Find the LIBERO assets at ``place``: the folder itself, its ``libero/``, or a pack (unpacked into the user cache).
+    """Find the LIBERO assets at ``place``: the folder itself, its ``libero/``, or a pack, which is unpacked once.
 
     Args:
         place: a folder or a pack file. named_by: where the user wrote it, for error messages.

@@ -64,9 +64,7 @@ def table_arena_xml(texture_file: dict[str, str]) -> str:
 def _surface(assets: ET.Element, texture: str, material: str, file: str, repeat: str) -> None:
     """A textured surface whose texture name LIBERO's code looks up."""
     ET.SubElement(assets, "texture", name=texture, type="2d", file=file)
-    ET.SubElement(
-        assets, "material", name=material, texture=texture, texrepeat=repeat, specular="0.1", shininess="0.1"
-    )
+    ET.SubElement(assets, "material", name=material, texture=texture, texrepeat=repeat, specular="0.1", shininess="0.1")
 
 
 def _add_table(world: ET.Element) -> None:

@@ -82,9 +82,7 @@ def add_material(assets: ET.Element, look: Look, texture_file: dict[str, str]) -
         "shininess": numbers([look.shininess]),
     }
     if look.texture is not None:
-        ET.SubElement(
-            assets, "texture", name=f"tex-{look.name}", type=look.mapping, file=texture_file[look.texture]
-        )
+        ET.SubElement(assets, "texture", name=f"tex-{look.name}", type=look.mapping, file=texture_file[look.texture])
         attributes["texture"] = f"tex-{look.name}"
     ET.SubElement(assets, "material", attributes)
 

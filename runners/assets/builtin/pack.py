@@ -48,9 +48,7 @@ def builtin_pack(suite: str) -> tuple[Path, str]:
         )
     files = builtin_files()
     digest = files_digest(files)
-    folder = publish_tree(
-        user_cache_dir() / "builtin" / digest[:16], lambda target: _write(files, target), hashed=True
-    )
+    folder = publish_tree(user_cache_dir() / "builtin" / digest[:16], lambda target: _write(files, target), hashed=True)
     return folder, digest
 
 

@@ -7,7 +7,7 @@ that are only looked at are lathe meshes: smoother than a ring of boxes and chea
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 Vector = tuple[float, float, float]
@@ -94,17 +94,13 @@ class Ring:
 
     Attributes:
         lower, upper: (radius, z) of the middle of the wall, m, at the centre of a side. thickness: of the wall, m.
-        first_deg: direction of side 0. fill: width of a side / the width at which neighbours meet at the wider end.
-        shift: side -> how far (m) it stands out from the ring, for walls that are measured not to be round.
+        Sides meet at the wider end: gaps between them wedge corners of other objects, which then fly off.
     """
 
     sides: int
     lower: tuple[float, float]
     upper: tuple[float, float]
     thickness: float
-    first_deg: float = 0.0
-    fill: float = 1.0
-    shift: dict[int, float] = field(default_factory=dict)
 
     def geoms(self) -> tuple[Geom, ...]:
         """One box a side."""
@@ -112,14 +108,13 @@ class Ring:
         lean = math.atan2(r1 - r0, z1 - z0)
         half = (
             self.thickness / 2,
-            self.fill * max(r0, r1) * math.tan(math.pi / self.sides),
+            max(r0, r1) * math.tan(math.pi / self.sides),
             math.hypot(r1 - r0, z1 - z0) / 2,
         )
         result = []
         for side in range(self.sides):
-            yaw = math.radians(self.first_deg) + 2 * math.pi * side / self.sides
-            radius = (r0 + r1) / 2 + self.shift.get(side, 0.0)
-            pos = (radius * math.cos(yaw), radius * math.sin(yaw), (z0 + z1) / 2)
+            yaw = 2 * math.pi * side / self.sides
+            pos = ((r0 + r1) / 2 * math.cos(yaw), (r0 + r1) / 2 * math.sin(yaw), (z0 + z1) / 2)
             result.append(Geom("box", pos, half, _yaw_then_lean(yaw, lean)))
         return tuple(result)
 
