@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -137,7 +137,7 @@ def make_record(run: ComposedRun, simulator: Simulator, arms: Arms) -> RunRecord
         config_hash=config_hash(run.resolved),
         git_commit=git_commit(),
         versions={**collect_versions(arms.accelerator), **simulator.versions},
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         checkpoint=arms.checkpoint,
         dtype=arms.dtype,
         views=list(arms.views),
@@ -149,7 +149,7 @@ def make_record(run: ComposedRun, simulator: Simulator, arms: Arms) -> RunRecord
 
 def new_run_id(config: RunConfig) -> str:
     """``libero_spatial-tiny_oft-adaptive-20261121-094500`` (UTC)."""
-    now = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{config.suite.name}-{config.model.name}-{config.cache.name}-{now}"
 
 

@@ -138,6 +138,32 @@ def test_multirun_runs_every_job(run_main, tmp_path):
     assert runs == ["fixed_ratio-0.2", "fixed_ratio-0.6"]
 
 
+def test_arms_of_a_sweep_share_a_baseline_and_time_their_own(run_main, tmp_path):
+    words = [*SMALL, "suite.episodes_per_task=4"]
+    run_main(*words, "cache=none", "run_id=sweep/none")
+    code, *_ = run_main(*words, "cache=fixed_ratio", "run_id=sweep/arm", "runner.shared_baseline=sweep/none")
+    assert code == 0
+    rows = read_episodes(tmp_path / "results/sweep/arm")
+    reused = [e.init_index for e in rows if e.reused_from == "sweep/none"]
+    assert len([e for e in rows if e.arm == "baseline"]) == 4
+    assert len(reused) == 2
+    assert all(e.reused_from is None for e in rows if e.arm == "policy")
+
+
+@pytest.mark.slow
+def test_the_sweep_ends_with_a_table_and_does_nothing_twice(repo_root, tmp_path):
+    command = [sys.executable, str(repo_root / "scripts/sweep.py"), "demo", *SMALL]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    sweep_dir = tmp_path / "results/demo"
+    assert {"sweep.md", "sweep.csv", "sweep.png"} <= {path.name for path in sweep_dir.iterdir()}
+    episodes = {path: path.read_bytes() for path in sweep_dir.glob("*/episodes.jsonl")}
+    assert len(episodes) == 8
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    assert {path: path.read_bytes() for path in sweep_dir.glob("*/episodes.jsonl")} == episodes
+
+
 def test_interrupted_run_says_how_to_continue_and_continues(repo_root, tmp_path):
     """Ctrl-C in mid-run, then the very same command without a run id."""
     words = ["suite=toy", "suite.episodes_per_task=2", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
