@@ -77,6 +77,11 @@ class CacheSession:
         """int32[L, P] calls since each K/V was computed; None when all are of the last call."""
         return self._age
 
+    @property
+    def entropies(self) -> Tensor | None:
+        """float32[L] mean row entropy in nats as last read, on the CPU."""
+        return self._entropies
+
     def decide(
         self, frames: Tensor, layout: TokenLayout, *, prompt: Any, cameras: Any, head_rows: int, extra_slots: int = 0
     ) -> CacheDecision:

@@ -1,0 +1,1 @@
+"""Latency benchmark of policies on a recorded episode: no simulator, no Hydra, no network."""

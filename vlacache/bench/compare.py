@@ -1,0 +1,130 @@
+"""Policies side by side on the same recorded frames: one process, interleaved calls, warm-up out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlacache.models.policy import CachedPolicy
+from vlacache.types import STAGES, InferenceStats, Observation
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All timed calls of one arm: ``calls[e][i]`` is call i of episode repetition e."""
+
+    calls: list[list[InferenceStats]]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """One field over all calls, float64[episodes, calls]."""
+        return np.array([[getattr(s, name) for s in episode] for episode in self.calls], dtype=float)
+
+
+def measure(
+    arms: Mapping[str, CachedPolicy], observations: Sequence[Observation], *, episodes: int, warmup: int = 2
+) -> dict[str, Measured]:
+    """Replay the episode ``warmup + episodes`` times through all arms.
+
+    At every frame each arm is called once, in an order that rotates from frame to frame, so that drift of the machine
+    and the state in which one arm leaves the processor's caches hit all arms alike.
+    """
+    names = list(arms)
+    measured: dict[str, Measured] = {name: Measured([]) for name in names}
+    for repetition in range(warmup + episodes):
+        for policy in arms.values():
+            policy.reset(0)
+        timed: dict[str, list[InferenceStats]] = {name: [] for name in names}
+        for index, observation in enumerate(observations):
+            turn = (index + repetition) % len(names)
+            for name in names[turn:] + names[:turn]:
+                timed[name].append(arms[name].infer(observation).stats)
+        if repetition >= warmup:
+            for name in names:
+                measured[name].calls.append(timed[name])
+    return measured
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; ratios are baseline / arm, so above 1 is faster. Times are medians in ms.
+
+    Attributes:
+        end_to_end, prefill: speed-up over calls that used the cache (all calls of an arm that never did).
+        episode, episode_low, episode_high: whole episodes, cold calls and fallbacks included, with 95 % bounds.
+        ideal_prefill, ideal_end_to_end: the MAC ratio. efficiency: prefill / ideal_prefill.
+        decide_share: deciding and reading attention / the baseline's call.
+    """
+
+    arm: str
+    reuse_ratio: float
+    cached_calls: float
+    total_ms: float
+    p90_ms: float
+    prefill_ms: float
+    decide_ms: float
+    decide_share: float
+    end_to_end: float
+    prefill: float
+    ideal_end_to_end: float
+    ideal_prefill: float
+    efficiency: float
+    episode: float
+    episode_low: float
+    episode_high: float
+    max_age: int
+    stage_ms: dict[str, float]
+
+
+def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Row:
+    """Compare one arm with the baseline, call by call on the same frames."""
+    used = np.array([[s.fallback is None for s in episode] for episode in ours.calls])
+    if not used.any():
+        used = np.ones_like(used)
+    ratio = {name: _paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")}
+    episode, low, high = _episode_ratio(ours, baseline, seed)
+    total, decide = ours.column("total_ms"), _where(ours, "decide_ms", used)
+    return Row(
+        arm=arm,
+        reuse_ratio=float(_where(ours, "reuse_ratio", used).mean()),
+        cached_calls=float(np.mean([s.fallback is None for e in ours.calls for s in e])),
+        total_ms=float(np.median(_where(ours, "total_ms", used))),
+        p90_ms=float(np.percentile(total, 90)),
+        prefill_ms=float(np.median(_where(ours, "prefill_ms", used))),
+        decide_ms=float(np.median(decide)),
+        decide_share=float(np.median(decide) / np.median(_where(baseline, "total_ms", used))),
+        end_to_end=ratio["total_ms"],
+        prefill=ratio["prefill_ms"],
+        ideal_end_to_end=ratio["macs"],
+        ideal_prefill=ratio["prefill_macs"],
+        efficiency=ratio["prefill_ms"] / ratio["prefill_macs"],
+        episode=episode,
+        episode_low=low,
+        episode_high=high,
+        max_age=int(ours.column("max_age").max()),
+        stage_ms={stage: float(np.median(_where(ours, f"{stage}_ms", used))) for stage in STAGES},
+    )
+
+
+def _where(measured: Measured, name: str, used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return measured.column(name)[used]
+
+
+def _paired_ratio(ours: Measured, baseline: Measured, name: str, used: NDArray[np.bool_]) -> float:
+    """Median over calls of baseline / ours on the same frame."""
+    return float(np.median(_where(baseline, name, used) / _where(ours, name, used)))
+
+
+def _episode_ratio(ours: Measured, baseline: Measured, seed: int, draws: int = 2000) -> tuple[float, float, float]:
+    """Median over episodes of the summed times' ratio, with 95 % percentile bounds from resampling whole episodes.
+
+    Episodes are resampled, not calls: calls of one repetition share the machine's mood.
+    """
+    per_episode = baseline.column("total_ms").sum(axis=1) / ours.column("total_ms").sum(axis=1)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, len(per_episode), (draws, len(per_episode)))
+    medians = np.median(per_episode[picks], axis=1)
+    return float(np.median(per_episode)), float(np.percentile(medians, 2.5)), float(np.percentile(medians, 97.5))
+

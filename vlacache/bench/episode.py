@@ -1,0 +1,62 @@
+"""A recorded episode: lossless frames, proprioception and instruction of every env step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlacache.types import Observation
+
+DEFAULT_EPISODE = Path(__file__).parent / "data" / "libero_spatial_t00_i000.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEpisode:
+    """What a policy would have seen.
+
+    Attributes:
+        views: camera names. frames: uint8[T, V, H, W, 3]. proprio: float32[T, S]. instruction: in words.
+        source: suite, task, assets and how it was driven.
+    """
+
+    views: tuple[str, ...]
+    frames: NDArray[np.uint8]
+    proprio: NDArray[np.float32]
+    instruction: str
+    source: str
+
+    def observations(self, stride: int) -> list[Observation]:
+        """One observation per policy call of a model that executes ``stride`` actions of each chunk."""
+        return [
+            Observation(dict(zip(self.views, self.frames[t], strict=True)), self.instruction, self.proprio[t], t)
+            for t in range(0, len(self.frames), stride)
+        ]
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz``; frames as differences to the one before, which compresses static pictures tenfold."""
+        difference = self.frames.copy()
+        difference[1:] -= self.frames[:-1]  # uint8 wraps around, so this is lossless
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            path, difference=difference, proprio=self.proprio, views=list(self.views),
+            instruction=self.instruction, source=self.source,
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, path: Path = DEFAULT_EPISODE) -> RecordedEpisode:
+        """Read an episode.
+
+        Raises:
+            FileNotFoundError: no such file. ValueError: not a recorded episode.
+        """
+        with np.load(path, allow_pickle=False) as data:
+            missing = {"difference", "proprio", "views", "instruction", "source"} - set(data)
+            if missing:
+                raise ValueError(f"{path.name}: expected a recorded episode, it lacks {sorted(missing)}")
+            frames = np.cumsum(data["difference"], axis=0, dtype=np.uint8)
+            views: Sequence[str] = data["views"].tolist()
+            return cls(tuple(views), frames, data["proprio"], str(data["instruction"]), str(data["source"]))
