@@ -83,7 +83,9 @@ def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Ro
     used = np.array([[s.fallback is None for s in episode] for episode in ours.calls])
     if not used.any():
         used = np.ones_like(used)
-    ratio = {name: _paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")}
+    ratio = {
+        name: _paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")
+    }
     episode, low, high = _episode_ratio(ours, baseline, seed)
     total, decide = ours.column("total_ms"), _where(ours, "decide_ms", used)
     return Row(
@@ -127,4 +129,3 @@ def _episode_ratio(ours: Measured, baseline: Measured, seed: int, draws: int = 2
     picks = rng.integers(0, len(per_episode), (draws, len(per_episode)))
     medians = np.median(per_episode[picks], axis=1)
     return float(np.median(per_episode)), float(np.percentile(medians, 2.5)), float(np.percentile(medians, 97.5))
-

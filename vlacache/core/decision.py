@@ -38,7 +38,9 @@ class CacheDecision:
 
     @classmethod
     @functools.lru_cache(maxsize=64)
-    def dense(cls, layout: TokenLayout, num_layers: int, reason: str, device: torch.device | None = None) -> CacheDecision:
+    def dense(
+        cls, layout: TokenLayout, num_layers: int, reason: str, device: torch.device | None = None
+    ) -> CacheDecision:
         """Compute everything, for the given reason. Remembered: the dense arm must not pay for a decision."""
         none = torch.zeros(layout.num_patches, dtype=torch.bool, device=device)
         leave = torch.full((layout.num_patches,), num_layers, dtype=torch.int64, device=device)
