@@ -71,7 +71,7 @@ class LiberoSpatialExpert(ScriptedPolicy):
         target = self._target(hand, bowl, plate)
         if self._phase in (Phase.APPROACH, Phase.LIFT, Phase.CARRY, Phase.RETREAT):
             target = clamp_to_reach(target, state.base_pos)
-        return self._action(state, hand, target)
+        return self._action(state, target - hand)
 
     def _enter(self, phase: Phase) -> None:
         self._phase, self._steps_in_phase = phase, 0
@@ -91,7 +91,9 @@ class LiberoSpatialExpert(ScriptedPolicy):
             self._enter(Phase.APPROACH)
         elif self._is_complete(state, hand, bowl, plate):
             following = Phase(self._phase + 1)
-            if following in (Phase.CLOSE, Phase.OPEN, Phase.RETREAT):
+            if following is Phase.CLOSE:
+                self._anchor = self._target(hand, bowl, plate)
+            if following in (Phase.OPEN, Phase.RETREAT):
                 self._anchor = hand
             if following is Phase.LIFT:
                 obstacles = Obstacles.of(state, without=(bowl_name,))
@@ -113,7 +115,7 @@ class LiberoSpatialExpert(ScriptedPolicy):
                 turned = float(np.linalg.norm(self._rotation_error(state)))
                 return off < 0.010 * slack and turned < 0.1 * slack and abs(error[2]) < 0.03 * slack
             case Phase.DESCEND:
-                return abs(error[2]) < 0.006 or steps > 40
+                return abs(hand[2] - bowl[2] - GRASP_HEIGHT) < 0.006 or steps > 40
             case Phase.CLOSE:
                 return steps >= CLOSE_STEPS - 1
             case Phase.LIFT:
@@ -147,10 +149,9 @@ class LiberoSpatialExpert(ScriptedPolicy):
                 return self._anchor + np.array([0.0, 0.0, RETREAT_HEIGHT])
         return self._anchor
 
-    def _action(
-        self, state: LiberoState, hand: NDArray[np.float64], target: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        move = np.clip((target - hand) * POSITION_GAIN, -1.0, 1.0)
+    def _action(self, state: LiberoState, way: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Action float64[7] that moves the hand along ``way`` (m) and turns it to the grasp's yaw."""
+        move = np.clip(way * POSITION_GAIN, -1.0, 1.0)
         if self._phase is Phase.CARRY:
             move[:2] *= CARRY_SPEED
         turn = np.clip(self._rotation_error(state) * ROTATION_GAIN, -1.0, 1.0)
