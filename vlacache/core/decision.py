@@ -18,7 +18,7 @@ class CacheDecision:
     """For every vision token the first layer at which its K/V are read from the cache.
 
     A token leaves the residual stream once and does not come back, and tokens outside the vision spans are always
-    computed: this form cannot express anything else (docs/decisions/002-leave-layer.md).
+    computed: this form cannot express anything else (docs/decisions/004-leave-layer.md).
 
     Attributes:
         leave_layer: int64[P] in 0 .. L; L means computed in every layer.
