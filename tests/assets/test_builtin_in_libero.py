@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runners.assets import resolve_assets
-from runners.assets.settle import SETTLE_STEPS, build_task, compare_task, distance, settle_task
+from runners.assets.settle import SAME_PLACE, SETTLE_STEPS, build_task, compare_task, distance, settle_task
 
 pytestmark = pytest.mark.sim
 
@@ -125,13 +125,18 @@ def scanned_root() -> Path:
 
 @pytest.mark.parametrize("task_id", [1, 3, 8])
 def test_rests_where_scanned_objects_rest(builtin_root: Path, task_id: int) -> None:
-    """A sample: fixtures to the bit, heights to the millimetre, and most states alike in every object."""
+    """A sample: fixtures to the bit, heights to the millimetre, and every state alike in which nothing collides.
+
+    Where scanned rims collide in the fall, the outcome hangs on tenths of a millimetre (docs/assets.md).
+    """
     indices = list(range(10))
     theirs = settle_task(scanned_root(), "libero_spatial", task_id, indices)
     ours = settle_task(builtin_root, "libero_spatial", task_id, indices)
     assert np.array_equal(ours.fixtures, theirs.fixtures)
     assert np.median(np.abs(ours.position - theirs.position)[..., 2], axis=0).max() < 1e-3
-    assert compare_task(ours, theirs).same >= 0.7 * len(indices)
+    calm = theirs.slide.max(axis=1) < SAME_PLACE
+    assert calm.sum() >= 5
+    assert distance(ours, theirs)[calm].max() < SAME_PLACE
 
 
 @pytest.mark.slow
