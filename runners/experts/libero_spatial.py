@@ -28,6 +28,7 @@ RETREAT_HEIGHT = 0.15
 LOST_DISTANCE = 0.10
 CLOSE_STEPS = 13  # 8 close the fingers; a lift after 9 leaves the bowl behind
 OPEN_STEPS = 6
+RETREAT_STEPS = 15
 OPEN, CLOSED = -1.0, 1.0
 
 
@@ -86,7 +87,9 @@ class LiberoSpatialExpert(ScriptedPolicy):
     ) -> None:
         """Go on to the next phase where the current one has reached its end."""
         carrying = self._phase in (Phase.LIFT, Phase.CARRY, Phase.LOWER)
-        if carrying and np.linalg.norm(bowl - hand) > LOST_DISTANCE:
+        lost = carrying and np.linalg.norm(bowl - hand) > LOST_DISTANCE
+        missed = self._phase is Phase.RETREAT and self._steps_in_phase >= RETREAT_STEPS  # let go, yet no success
+        if lost or missed:
             self._grasp = choose_rim_grasp(state, bowl_name, state.goal[0][2])
             self._enter(Phase.APPROACH)
         elif self._is_complete(state, hand, bowl, plate):
