@@ -63,7 +63,7 @@ def _hand_to_hydra(words: Sequence[str]) -> int:
         context = HydraConfig.get()
         task_words = list(context.overrides.task) if context.mode is RunMode.MULTIRUN else words
         try:
-            run = to_run(composed, context.runtime.choices)
+            run = to_run(composed, context.runtime.choices, task_words)
         except ConfigError as error:  # a sweep written in a config file is first seen here
             print(f"error: {error}", file=sys.stderr)
             codes.append(BAD_INPUT)

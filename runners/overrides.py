@@ -162,11 +162,14 @@ def _compose_run(words: Sequence[str]) -> ComposedRun:
     HydraConfig.instance().set_config(composed)  # for values such as run_id=x/${hydra:runtime.choices.cache}
     choices = dict(composed.hydra.runtime.choices)
     del composed["hydra"]
-    return to_run(composed, choices)
+    return to_run(composed, choices, words)
 
 
-def to_run(composed: Any, choices: Mapping[str, str]) -> ComposedRun:
+def to_run(composed: Any, choices: Mapping[str, str], words: Sequence[str]) -> ComposedRun:
     """A composed ``DictConfig`` without its ``hydra`` node -> typed and plain config.
+
+    Args:
+        composed: all groups. choices: group -> chosen file. words: the command's ``key=value`` words.
 
     Raises:
         ConfigError: see ``parse_config``; also when an interpolation fails.
@@ -175,9 +178,20 @@ def to_run(composed: Any, choices: Mapping[str, str]) -> ComposedRun:
         raw = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from None
+    _count_named_states(raw.get("suite"), words)
     config = parse_config(raw, choices)
     named = {group: {"name": choices[group], **(raw.get(group) or {})} for group in _NAMED_GROUPS}
     return ComposedRun(config, {**raw, **named})
+
+
+def _count_named_states(suite: Any, words: Sequence[str]) -> None:
+    """A list in ``suite.init_indices`` is the selection: the ``episodes_per_task`` of a file gives way to its length.
+
+    One that the command itself names stays, so that ``plan_episodes`` can refuse a contradiction.
+    """
+    named = any(word.lstrip("+").partition("=")[0] == "suite.episodes_per_task" for word in words)
+    if isinstance(suite, dict) and isinstance(suite.get("init_indices"), list) and not named:
+        suite["episodes_per_task"] = max(1, len(suite["init_indices"]))  # an empty list is refused as such
 
 
 _NAMED_GROUPS = ("suite", "model", "cache", "runner", "logger")

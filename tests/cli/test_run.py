@@ -168,6 +168,19 @@ def test_dry_run_lists_episodes_and_writes_nothing(run_main, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_list_of_initial_states_is_the_selection(run_main):
+    words = ["suite=toy", "suite.task_ids=[2]", "runner.dry_run=true"]
+    code, out, _ = run_main(*words, "suite.init_indices=[3]")
+    assert code == 0
+    assert "task  2: initial states 3\n" in out
+    code, _, err = run_main(*words, "suite.init_indices=[3,4]", "suite.episodes_per_task=5")
+    assert code == 2
+    assert "names 2 initial states, but suite.episodes_per_task=5" in err
+    code, _, err = run_main(*words, "suite.init_indices=[99]")
+    assert code == 2
+    assert "suite.init_indices: task 2 has initial states 0 .. 19, got [99]" in err
+
+
 def test_dry_run_estimates_from_earlier_episodes(run_main):
     run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
     code, out, _ = run_main("suite=toy", "suite.episodes_per_task=20", "runner.dry_run=true")
