@@ -143,10 +143,10 @@ def _errors_row(summary: Mapping[str, Any]) -> Row:
 
 def _latency_rows(summary: Mapping[str, Any]) -> list[Row]:
     latency, speedup = summary["latency_ms"], summary["speedup"]
-    notes = {name: _speedup_note(speedup, name) for name in ("end_to_end", "prefill")}
-    rows = [_row("ms per policy call, p50", latency, "p50", notes["end_to_end"])]
-    rows += [_row(f"{name:>23}", latency, name) for name in ("p90", "p99", "mean")]
-    stage_notes = {"prefill": notes["prefill"]}
+    rows = [_row("ms per policy call, mean", latency, "mean", _speedup_note(speedup, "end_to_end"))]
+    rows.append(_row(f"{'p50':>24}", latency, "p50", _median_note(speedup)))
+    rows += [_row(f"{name:>24}", latency, name) for name in ("p90", "p99")]
+    stage_notes = {"prefill": _speedup_note(speedup, "prefill")}
     rows += [_row(f"  {stage}, mean", summary["stage_ms"], stage, stage_notes.get(stage, "")) for stage in STAGES]
     rows.append(_calls_row(summary))
     return rows
@@ -156,6 +156,11 @@ def _speedup_note(speedup: Mapping[str, Any], name: str) -> str:
     if speedup[name] is None:
         return ""
     return join_words(ratio(speedup[name]), "speed-up", ratio_range(speedup[f"{name}_ci95"]))
+
+
+def _median_note(speedup: Mapping[str, Any]) -> str:
+    value = speedup["end_to_end_median"]
+    return "" if value is None else f"{ratio(value)} between medians"
 
 
 def _row(label: str, values: Mapping[str, Any], name: str, note: str = "") -> Row:
