@@ -13,7 +13,16 @@ from pathlib import Path
 
 import yaml
 
-from runners.build import Arms, Simulator, build_arms, build_observers, build_simulator, seed_everything
+from runners.build import (
+    Arms,
+    Simulator,
+    accelerator_name,
+    build_arms,
+    build_observers,
+    build_simulator,
+    resolve_device,
+    seed_everything,
+)
 from runners.config import RunConfig
 from runners.estimate import describe_plan
 from runners.identity import collect_versions, config_hash, run_identity
@@ -58,7 +67,8 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     simulator = build_simulator(config)
     plan = make_plan(config, simulator)
     if config.runner.dry_run:
-        print(describe_plan(config, plan, RESULTS))
+        device = accelerator_name(resolve_device(config.device)) or "cpu"
+        print(describe_plan(config, plan, RESULTS, device=device))
         return None
     arms = build_arms(config)
     record = make_record(run, simulator, arms)

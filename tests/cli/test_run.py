@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from runners.cli import main
+from runners.estimate import measured_cost
 from runners.journal import read_episodes, read_run
+from runners.overrides import compose_run
 
 SMALL = ["suite=toy", "suite.task_ids=[1]", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
 
@@ -164,7 +166,7 @@ def test_dry_run_lists_episodes_and_writes_nothing(run_main, tmp_path):
     assert code == 0
     assert "3 initial states x 2 arms = 6 episodes" in out
     assert "task  2: initial states 0-1, 4" in out
-    assert "nothing is known" in out
+    assert "about 8 s and 0.5 MB (not measured here: by the step from 20 episodes of libero_spatial" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -181,12 +183,29 @@ def test_a_list_of_initial_states_is_the_selection(run_main):
     assert "suite.init_indices: task 2 has initial states 0 .. 19, got [99]" in err
 
 
-def test_dry_run_estimates_from_earlier_episodes(run_main):
+def test_dry_run_estimates_from_earlier_episodes(run_main, tmp_path):
     run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
-    code, out, _ = run_main("suite=toy", "suite.episodes_per_task=20", "runner.dry_run=true")
+    code, out, _ = run_main("suite=toy", "suite.episodes_per_task=20", "device=cpu", "runner.dry_run=true",
+                            "model.dtype=float32")  # fmt: skip
     assert code == 0
     assert "60 initial states x 2 arms = 120 episodes" in out
-    assert "from 2 episodes of this suite and model in results/" in out
+    assert "from 2 episodes with this suite, model, dtype and device in results/" in out
+    _, out, _ = run_main("suite=toy", "device=cpu", "runner.dry_run=true", "model.dtype=bfloat16")
+    assert "not measured here" in out
+
+
+def test_an_estimate_grows_and_shrinks_with_max_steps(tmp_path):
+    """Two runs' episodes of 10 s and 100 steps: one was cut off there, the other ended by itself."""
+    config = compose_run(["suite=toy", "suite.max_steps=400"]).config
+    run = {"suite": "toy", "model": "tiny_oft", "device": "cpu", "dtype": "float32"}
+    row = {"status": "failure", "reused_from": None, "wall_s": 10.0, "num_steps": 100}
+    for limit, seconds in ((100, 40.0), (500, 10.0)):
+        folder = tmp_path / str(limit) / "run"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({**run, "config": {"suite": {"max_steps": limit}, "model": {}}}))
+        (folder / "episodes.jsonl").write_text(json.dumps(row) + "\n")
+        assert measured_cost(folder.parent, config, 1, device="cpu").seconds == pytest.approx(seconds)
+        assert measured_cost(folder.parent, config, 1, device="NVIDIA H100") is None
 
 
 def test_multirun_runs_every_job(run_main, tmp_path):
