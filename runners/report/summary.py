@@ -67,7 +67,9 @@ def _only_value(episodes: pd.DataFrame, column: str) -> str | None:
 
 
 def assets_label(assets: dict[str, str]) -> str:
-    """``builtin@1a2b3c4d/fast``, as ``AssetProvenance.label`` writes it."""
+    """``builtin@1a2b3c4d/fast`` or ``none``, as ``AssetProvenance.label`` writes it."""
+    if assets.get("source") == "none":
+        return "none"
     return f"{assets.get('source', '?')}@{assets.get('digest', '')[:8]}/{assets.get('render', '?')}"
 
 

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
+from runners.envs.base import AssetProvenance
 from runners.report import build_summary, load_run
+from runners.report.summary import assets_label
 from vlacache.types import STAGES
 
 WriteRun = Callable[..., Path]
@@ -192,6 +194,12 @@ def test_tasks_add_up_to_the_suite(run: Path) -> None:
     assert sum(task["num_episodes"] for task in summary["tasks"]) == summary["num_episodes"]
     for arm in ARMS:
         assert sum(t["success_counts"][arm] for t in summary["tasks"]) == summary["success_counts"][arm]
+
+
+@pytest.mark.parametrize(("source", "label"), [("builtin", "builtin@1a2b3c4d/fast"), ("none", "none")])
+def test_assets_label_is_that_of_the_provenance(source: str, label: str) -> None:
+    assets = {"source": source, "digest": "1a2b3c4d5e6f7a8b", "render": "fast", "detail": ""}
+    assert assets_label(assets) == AssetProvenance(**assets).label == label
 
 
 def test_pinned_names(run: Path) -> None:
