@@ -244,12 +244,19 @@ def _check_run_id(run_id: str | None) -> None:
     if run_id is None:
         return
     parts = run_id.split("/")
+    too_long = [p for p in parts if len(p) > _RUN_ID_LENGTH]
+    if too_long:
+        raise ConfigError(
+            f"run_id={run_id[:30]}...: expected at most {_RUN_ID_LENGTH} characters, got {len(too_long[0])}"
+        )
     if len(parts) > 2 or any(not p or p.startswith(".") or set(p) - _RUN_ID_CHARACTERS for p in parts):
         raise ConfigError(
             f"run_id={run_id}: expected letters, digits and . _ - and at most one / (<sweep>/<arm>), no leading dot"
         )
 
 
+#: Of each part: file systems take 255 bytes, and other tools add to the name.
+_RUN_ID_LENGTH = 120
 _RUN_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 

@@ -50,6 +50,7 @@ MISTAKES = {
     "device=gpu": "device=gpu: expected auto, cpu, cuda or cuda:<n>",
     "run_id=../elsewhere": "run_id=../elsewhere: expected letters, digits",
     "run_id=a/b/c": "run_id=a/b/c: expected letters, digits",
+    f"run_id={'x' * 121}": "expected at most 120 characters, got 121",
     "assets=null": "assets: expected text, got None",
     "suite.task_ids=[0,3": "'suite.task_ids=[0,3': cannot be read; expected key=value",
     "libero_spatial": "expected key=value, such as cache=adaptive; did you mean suite=libero_spatial?",
@@ -97,6 +98,18 @@ def test_what_only_the_parts_know_is_bad_input_too(repo_root, tmp_path, words, m
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
+
+
+@pytest.mark.parametrize("words", [["run_id=demo"], [], ["-m", "run_id=demo/${cache.name}", "cache=none,adaptive"]])
+def test_a_file_in_the_way_of_the_results_is_one_line_and_code_1(repo_root, tmp_path, words):
+    (tmp_path / "results").write_text("")
+    done = _run(repo_root, tmp_path, "debug=smoke", "device=cpu", *words)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: results")
+    assert "a file stands where a folder is needed" in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+    assert "HYDRA_FULL_ERROR" not in done.stderr
 
 
 def test_names_are_checked_before_torch_is_loaded(repo_root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import yaml
 from runners.cli import main
 from runners.estimate import measured_cost
 from runners.journal import read_episodes, read_run
+from runners.lock import RunLock
 from runners.overrides import compose_run
 
 SMALL = ["suite=toy", "suite.task_ids=[1]", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
@@ -121,12 +123,38 @@ def test_without_the_environment_the_message_says_what_to_do(repo_root, tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_another_config_under_the_same_run_id_is_refused(run_main):
+def test_another_config_under_the_same_run_id_is_refused(run_main, monkeypatch):
     run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
-    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "suite.max_steps=5")
-    assert code == 2
+    monkeypatch.setattr("runners.launch.build_arms", lambda config: pytest.fail("the model was loaded"))
+    code, out, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "suite.max_steps=5")
+    assert (code, out) == (2, "")
     assert "suite.max_steps: 9 != 5" in err
     assert "Use another run_id" in err
+    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "cache=paper")
+    assert code == 2
+    assert err.splitlines()[1] == "  cache: adaptive != paper"
+    assert "<absent>" not in err
+
+
+def test_a_second_writer_is_refused_before_the_model_is_loaded(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr("runners.launch.build_arms", lambda config: pytest.fail("the model was loaded"))
+    (tmp_path / "results/demo").mkdir(parents=True)
+    lock = RunLock(tmp_path / "results/demo/.lock")
+    code, out, err = run_main(*SMALL, "run_id=demo")
+    lock.release(forget=True)
+    assert (code, out) == (1, "")
+    assert "results/demo is being written by process" in err
+
+
+def test_a_full_disk_is_one_line_and_code_1(run_main, monkeypatch):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "results/demo/steps/x.parquet")
+
+    monkeypatch.setattr("runners.store.write_steps", no_space)
+    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
+    assert code == 1
+    assert "error: results/demo/steps/x.parquet: No space left on device; free some space" in err
+    assert "Traceback" not in err
 
 
 def test_no_cache_is_one_arm(run_main, tmp_path):
