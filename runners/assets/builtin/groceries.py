@@ -1,4 +1,4 @@
-"""The table, continued: what libero_object puts into its basket, and the bottle of libero_goal. Sources as in ``objects``.
+"""The table, continued: what libero_object puts into its basket, and libero_goal's bottle. Sources as in ``objects``.
 
 Cartons, cans and most bottles lie along the y axis of their frame: LIBERO's initial states stand them up.
 """
