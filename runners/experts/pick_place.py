@@ -51,10 +51,11 @@ class PickAndPlace:
 
     Args:
         name: instance name of the object. choose: how to seize it. place: where to let it go.
+        slide: keep it on its support instead of lifting it.
     """
 
-    def __init__(self, name: str, choose: Chooser, place: Place) -> None:
-        self._name, self._choose, self._place = name, choose, place
+    def __init__(self, name: str, choose: Chooser, place: Place, *, slide: bool = False) -> None:
+        self._name, self._choose, self._place, self._slide = name, choose, place, slide
         self._phase = Phase.APPROACH
         self._steps_in_phase = 0
         self._grasp: Grasp | None = None
@@ -100,12 +101,16 @@ class PickAndPlace:
             if following in (Phase.OPEN, Phase.RETREAT):
                 self._anchor = hand
             if following is Phase.LIFT:
-                top = Obstacles.of(state, without=(self._name,)).top_along(hand, place, CARRY_WIDTH)
-                height = max(hand[2] + LIFT_HEIGHT, top + CARRY_CLEARANCE + self._grasp.hang)
-                self._anchor = np.array([*hand[:2], height])
+                self._anchor = np.array([*hand[:2], hand[2] if self._slide else self._carry_height(state, place)])
             self._enter(following)
         else:
             self._steps_in_phase += 1
+
+    def _carry_height(self, state: LiberoState, place: NDArray[np.float64]) -> float:
+        """Height of the grip site at which the object clears everything on the straight way."""
+        assert self._grasp is not None
+        top = Obstacles.of(state, without=(self._name,)).top_along(state.eef_pos, place, CARRY_WIDTH)
+        return max(float(state.eef_pos[2]) + LIFT_HEIGHT, top + CARRY_CLEARANCE + self._grasp.hang)
 
     def _is_complete(
         self, state: LiberoState, hand: NDArray[np.float64], thing: NDArray[np.float64], place: NDArray[np.float64]

@@ -102,7 +102,7 @@ def _faces(look: Look, half: float, y: tuple[float, float]) -> tuple[Shown, ...]
 
 def _carton(category: str, x: float, label: Look, roof: Look, radius: float) -> ObjectRow:
     """A carton with a gable roof, its middle ``x`` off the frame's (m)."""
-    lean = turn_about((1.0, 0.0, 0.0), 42.0)
+    lean = turn_about((1.0, 0.0, 0.0), -48.0)
     panel = Box((-0.0262, -0.0138, -0.0022), (0.0262, 0.0138, 0.0022))
     return _grocery(
         category,
