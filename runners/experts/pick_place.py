@@ -1,11 +1,13 @@
 """Pick something up and put it somewhere: the phase machine that most scripted experts are.
 
-It seizes the object from above, lifts it over everything on the straight way, carries it over the place, lowers it and
-lets go. An object that was lost, or let go without reaching the goal, is picked up again.
+It seizes the object from above, drags it out from under whatever hangs over it, lifts it over everything on the
+straight way, carries it over the place, lowers it and lets go. An object that was lost, or let go without reaching the
+goal, is picked up again.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -22,6 +24,9 @@ LIFT_HEIGHT = 0.10
 CARRY_CLEARANCE = 0.055  # of the object above everything on the way
 CARRY_WIDTH = 0.09  # half width of the corridor that must be cleared
 RETREAT_HEIGHT = 0.15
+OVERHEAD = 0.25  # of the object that must be free before it is lifted
+DRAG_MARGIN = 0.012
+DRAG_DISTANCES, DRAG_ANGLES = np.arange(1, 9) * 0.02, np.arange(16) * (math.pi / 8)
 LOST_DISTANCE = 0.038  # of the object from where it should be in the fingers
 CLOSE_STEPS = 13  # 8 close the fingers; a lift after 9 leaves the bowl behind
 OPEN_STEPS = 6
@@ -39,11 +44,12 @@ class Phase(IntEnum):
     APPROACH = 0
     DESCEND = 1
     CLOSE = 2
-    LIFT = 3
-    CARRY = 4
-    LOWER = 5
-    OPEN = 6
-    RETREAT = 7
+    DRAG = 3
+    LIFT = 4
+    CARRY = 5
+    LOWER = 6
+    OPEN = 7
+    RETREAT = 8
 
 
 class PickAndPlace:
@@ -73,7 +79,7 @@ class PickAndPlace:
         place = self._place(state, self._grasp)
         self._advance(state, hand, thing, place)
         target = self._target(hand, thing, place)
-        if self._phase in (Phase.APPROACH, Phase.LIFT, Phase.CARRY, Phase.RETREAT):
+        if self._phase in (Phase.APPROACH, Phase.DRAG, Phase.LIFT, Phase.CARRY, Phase.RETREAT):
             target = clamp_to_reach(target, state.base_pos)
         grip = CLOSED if Phase.CLOSE <= self._phase <= Phase.LOWER else OPEN
         speed = CARRY_SPEED if self._phase is Phase.CARRY else 1.0
@@ -100,11 +106,30 @@ class PickAndPlace:
                 self._anchor = self._target(hand, thing, place)
             if following in (Phase.OPEN, Phase.RETREAT):
                 self._anchor = hand
+            if following is Phase.DRAG:
+                way_out = self._way_out(state)
+                self._anchor = self._anchor + way_out
+                following = Phase.DRAG if way_out.any() else Phase.LIFT
             if following is Phase.LIFT:
                 self._anchor = np.array([*hand[:2], hand[2] if self._slide else self._carry_height(state, place)])
             self._enter(following)
         else:
             self._steps_in_phase += 1
+
+    def _way_out(self, state: LiberoState) -> NDArray[np.float64]:
+        """Shortest sideways way, float64[3], to where nothing hangs over the object; zero where nothing does."""
+        own, around = Obstacles.of_object(state, self._name).corners(), Obstacles.of(state, without=(self._name,))
+        corners = own.reshape(-1, 3)
+        (low, high), middle = (np.percentile(corners[:, 2], q) for q in (0, 100)), state.object_pos(self._name)[:2]
+        radius = float(np.linalg.norm(corners[:, :2] - middle, axis=1).max())
+        if self._slide or around.free_column(middle, radius - 0.002, high + 0.004, high + OVERHEAD):
+            return np.zeros(3)
+        for distance in DRAG_DISTANCES:
+            for angle in DRAG_ANGLES:
+                way = distance * np.array([math.cos(angle), math.sin(angle)])
+                if around.free_column(middle + way, radius + DRAG_MARGIN, low + 0.006, high + OVERHEAD):
+                    return np.array([*way, 0.0])
+        return np.zeros(3)
 
     def _carry_height(self, state: LiberoState, place: NDArray[np.float64]) -> float:
         """Height of the grip site at which the object clears everything on the straight way."""
@@ -128,6 +153,8 @@ class PickAndPlace:
                 return bool(abs(hand[2] - thing[2] - self._grasp.offset[2]) < 0.006) or steps > 40
             case Phase.CLOSE:
                 return steps >= CLOSE_STEPS - 1
+            case Phase.DRAG:
+                return off < 0.010 or steps > 40
             case Phase.LIFT:
                 return abs(error[2]) < 0.02 or steps > 50
             case Phase.CARRY:

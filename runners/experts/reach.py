@@ -86,6 +86,15 @@ class Obstacles:
         outside = np.maximum(np.abs(local) - self.halves[None], 0.0)
         return np.linalg.norm(outside, axis=-1).min(axis=1)
 
+    def free_column(self, centre: NDArray[np.float64], radius: float, bottom: float, top: float) -> bool:
+        """Whether an upright cylinder around ``centre``, float64[2], is empty; sampled every 2 cm of its height."""
+        angles = np.arange(16) * (math.pi / 8)
+        circle = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        rings = np.concatenate([share * circle for share in (0.0, 0.5, 1.0)]) + centre[:2]
+        heights = np.linspace(bottom, top, max(2, round((top - bottom) / 0.02)))
+        points = np.concatenate([np.column_stack([rings, np.full(len(rings), h)]) for h in heights])
+        return bool((self.distances(points) > 0.0).all())
+
     def top_along(self, start: NDArray[np.float64], end: NDArray[np.float64], width: float) -> float:
         """Height of the highest box within ``width`` of the straight way from ``start`` to ``end`` (xy only)."""
         reach = np.einsum("gij,gj->gi", np.abs(self.rotations), self.halves)  # half sizes along the world axes
