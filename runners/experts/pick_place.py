@@ -26,6 +26,12 @@ CARRY_WIDTH = 0.09  # half width of the corridor that must be cleared
 RETREAT_HEIGHT = 0.15
 OVERHEAD = 0.25  # of the object that must be free before it is lifted
 DRAG_MARGIN = 0.012
+PALM, HAND_RADIUS = 0.05, 0.045  # of the hand: height above the grip site, half thickness
+HAND_COLUMNS = (-0.07, 0.0, 0.07)  # places along the finger axis
+    0.05,
+    0.045,
+    (-0.07, 0.0, 0.07),
+)  # of the hand: height over the grip site, size, places
 DRAG_DISTANCES, DRAG_ANGLES = np.arange(1, 9) * 0.02, np.arange(16) * (math.pi / 8)
 LOST_DISTANCE = 0.038  # of the object from where it should be in the fingers
 CLOSE_STEPS = 13  # 8 close the fingers; a lift after 9 leaves the bowl behind
@@ -117,17 +123,21 @@ class PickAndPlace:
             self._steps_in_phase += 1
 
     def _way_out(self, state: LiberoState) -> NDArray[np.float64]:
-        """Shortest sideways way, float64[3], to where nothing hangs over the object; zero where nothing does."""
-        own, around = Obstacles.of_object(state, self._name).corners(), Obstacles.of(state, without=(self._name,))
-        corners = own.reshape(-1, 3)
-        (low, high), middle = (np.percentile(corners[:, 2], q) for q in (0, 100)), state.object_pos(self._name)[:2]
+        """Shortest sideways way, float64[3], to where nothing hangs over object or hand; zero where nothing does."""
+        around, hand, fingers = Obstacles.of(state, without=(self._name,)), state.eef_pos, state.eef_rotation[:2, 0]
+        corners = Obstacles.of_object(state, self._name).corners().reshape(-1, 3)
+        middle, low, high = state.object_pos(self._name)[:2], float(corners[:, 2].min()), float(corners[:, 2].max())
         radius = float(np.linalg.norm(corners[:, :2] - middle, axis=1).max())
         if self._slide or around.free_column(middle, radius - 0.002, high + 0.004, high + OVERHEAD):
             return np.zeros(3)
         for distance in DRAG_DISTANCES:
             for angle in DRAG_ANGLES:
                 way = distance * np.array([math.cos(angle), math.sin(angle)])
-                if around.free_column(middle + way, radius + DRAG_MARGIN, low + 0.006, high + OVERHEAD):
+                object_free = around.free_column(middle + way, radius + DRAG_MARGIN, low + 0.006, high + OVERHEAD)
+                if object_free and all(
+                    around.free_column(hand[:2] + way + r * fingers, HAND_RADIUS, hand[2] + PALM, high + OVERHEAD)
+                    for r in HAND_COLUMNS
+                ):
                     return np.array([*way, 0.0])
         return np.zeros(3)
 
@@ -154,7 +164,7 @@ class PickAndPlace:
             case Phase.CLOSE:
                 return steps >= CLOSE_STEPS - 1
             case Phase.DRAG:
-                return off < 0.010 or steps > 40
+                return off < 0.005 or steps > 40
             case Phase.LIFT:
                 return abs(error[2]) < 0.02 or steps > 50
             case Phase.CARRY:
