@@ -28,10 +28,6 @@ OVERHEAD = 0.25  # of the object that must be free before it is lifted
 DRAG_MARGIN = 0.012
 PALM, HAND_RADIUS = 0.05, 0.045  # of the hand: height above the grip site, half thickness
 HAND_COLUMNS = (-0.07, 0.0, 0.07)  # places along the finger axis
-    0.05,
-    0.045,
-    (-0.07, 0.0, 0.07),
-)  # of the hand: height over the grip site, size, places
 DRAG_DISTANCES, DRAG_ANGLES = np.arange(1, 9) * 0.02, np.arange(16) * (math.pi / 8)
 LOST_DISTANCE = 0.038  # of the object from where it should be in the fingers
 CLOSE_STEPS = 13  # 8 close the fingers; a lift after 9 leaves the bowl behind
