@@ -17,6 +17,8 @@ ELBOW_RADIUS = 0.69
 WRIST_OFFSET = 0.088
 REACH_MARGIN = 0.012
 
+COLUMN_SPHERE = 0.010  # radius of the spheres that sample a column
+
 
 def max_reach(height: float) -> float:
     """Largest horizontal distance from the base axis at which a hand pointing down still moves freely.
@@ -87,13 +89,14 @@ class Obstacles:
         return np.linalg.norm(outside, axis=-1).min(axis=1)
 
     def free_column(self, centre: NDArray[np.float64], radius: float, bottom: float, top: float) -> bool:
-        """Whether an upright cylinder around ``centre``, float64[2], is empty; sampled every 2 cm of its height."""
+        """Whether an upright cylinder around ``centre``, float64[2], is empty: sampled by spheres that leave no gap."""
         angles = np.arange(16) * (math.pi / 8)
-        circle = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        rings = np.concatenate([share * circle for share in (0.0, 0.5, 1.0)]) + centre[:2]
-        heights = np.linspace(bottom, top, max(2, round((top - bottom) / 0.02)))
+        circle = (radius - COLUMN_SPHERE) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        rings = np.concatenate([share * circle for share in (0.0, 0.33, 0.67, 1.0)]) + centre[:2]
+        ends = bottom + COLUMN_SPHERE, top - COLUMN_SPHERE
+        heights = np.linspace(*ends, max(2, math.ceil((top - bottom) / COLUMN_SPHERE)))
         points = np.concatenate([np.column_stack([rings, np.full(len(rings), h)]) for h in heights])
-        return bool((self.distances(points) > 0.0).all())
+        return bool((self.distances(points) > COLUMN_SPHERE).all())
 
     def top_along(self, start: NDArray[np.float64], end: NDArray[np.float64], width: float) -> float:
         """Height of the highest box within ``width`` of the straight way from ``start`` to ``end`` (xy only)."""
