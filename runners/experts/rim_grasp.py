@@ -33,7 +33,7 @@ class Rim:
 
 
 BOWL_RIM = Rim(radius=0.0505, height=0.052, grasp_height=0.035)
-PLATE_RIM = Rim(radius=0.0600, height=0.016, grasp_height=0.012)
+PLATE_RIM = Rim(radius=0.0600, height=0.016, grasp_height=0.009)
 
 
 def choose_rim_grasp(state: LiberoState, vessel: str, destination: NDArray[np.float64], rim: Rim = BOWL_RIM) -> Grasp:

@@ -23,7 +23,7 @@ from runners.assets.builtin.textures import TEXTURES, png
 #: different files must not meet in one table.
 DIGESTS = {
     "1": "2ab7743c45e0306c153417f7f2e486feb7bc1f7a8b1cd579ac378f08cfd7045c",
-    "2": "f08014e7b3ea7cedccff4661a4b165e81eb75509e8c1428aec24ac2f393afbec",
+    "2": "d6f10ca6a23158252938a04704056199ee542d071ee52ad0e88290ecbf57d11f",
 }
 
 
