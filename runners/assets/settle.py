@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # imported where it is used: MuJoCo reads MUJOCO_GL, which pr
 #: LIBERO's protocol lets objects fall for ten control steps before the policy acts.
 SETTLE_STEPS = 10
 
+#: Heights (m) below which nothing can rest: under the table's top, or in libero_object under the floor.
+LOST_BELOW, LOST_BELOW_FLOOR = 0.85, -0.02
+
 #: Two objects that come to rest closer than this count as settled in the same place, m.
 SAME_PLACE = 0.005
 
@@ -160,7 +163,7 @@ class SettleRow:
         same: states in which every object of the candidate rests within ``SAME_PLACE`` of the reference's.
         distance_p95: over states and objects. slide: longest way an object moved sideways while settling;
         slide_reference: the same of the reference. penetration: deepest contact of the candidate's objects at rest.
-        lost: objects of the candidate that fell below the table or are still fast (> 0.1 m/s).
+        lost: objects of the candidate that fell below their support or are still fast (> 0.1 m/s).
     """
 
     task_id: int
@@ -173,8 +176,9 @@ class SettleRow:
     lost: int
 
 
-def compare_task(candidate: SettledTask, reference: SettledTask, *, table_z: float = 0.85) -> SettleRow:
-    """Summarise one task; ``table_z`` is a height (m) below which nothing on the table can be."""
+def compare_task(candidate: SettledTask, reference: SettledTask) -> SettleRow:
+    """Summarise one task."""
+    lost_below = LOST_BELOW_FLOOR if candidate.suite == "libero_object" else LOST_BELOW
     apart = distance(candidate, reference)
     return SettleRow(
         task_id=candidate.task_id,
@@ -184,5 +188,5 @@ def compare_task(candidate: SettledTask, reference: SettledTask, *, table_z: flo
         slide=float(candidate.slide.max()) * 1e3,
         slide_reference=float(reference.slide.max()) * 1e3,
         penetration=float(candidate.penetration.max()) * 1e3,
-        lost=int((candidate.position[..., 2] < table_z).sum() + (candidate.speed > 0.1).sum()),
+        lost=int((candidate.position[..., 2] < lost_below).sum() + (candidate.speed > 0.1).sum()),
     )

@@ -60,6 +60,14 @@ class LiberoState:
         """Origin of an object or fixture, float64[3]. Raises ``KeyError`` for an unknown instance."""
         return self.data.xpos[self.root_bodies[name]].copy()
 
+    def site_pos(self, name: str) -> NDArray[np.float64]:
+        """Centre of a named region, float64[3]. Raises ``KeyError`` for an unknown site."""
+        return self.data.site(name).xpos.copy()
+
+    def rotation(self, body: int) -> NDArray[np.float64]:
+        """Rotation of a body, float64[3, 3]."""
+        return self.data.xmat[body].reshape(3, 3).copy()
+
     def subtree(self, body: int) -> NDArray[np.bool_]:
         """Which bodies hang below ``body`` (itself included), bool[nbody]."""
         inside = np.zeros(self.model.nbody, dtype=bool)

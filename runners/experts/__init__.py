@@ -13,7 +13,12 @@ def build_expert(suite: str) -> PrivilegedPolicy:
     Raises:
         ValueError: no expert is written for ``suite``.
     """
-    builders: dict[str, Callable[[], PrivilegedPolicy]] = {"toy": _toy, "libero_spatial": _libero_spatial}
+    builders: dict[str, Callable[[], PrivilegedPolicy]] = {
+        "toy": _toy,
+        "libero_spatial": _libero_spatial,
+        "libero_object": _libero_object,
+        "libero_goal": _libero_goal,
+    }
     if suite not in builders:
         raise ValueError(
             f"no expert for suite {suite!r}, an expert exists for: {', '.join(sorted(builders))}; "
@@ -32,3 +37,15 @@ def _libero_spatial() -> PrivilegedPolicy:
     from runners.experts.libero_spatial import LiberoSpatialExpert
 
     return LiberoSpatialExpert()
+
+
+def _libero_object() -> PrivilegedPolicy:
+    from runners.experts.libero_object import LiberoObjectExpert
+
+    return LiberoObjectExpert()
+
+
+def _libero_goal() -> PrivilegedPolicy:
+    from runners.experts.libero_goal import LiberoGoalExpert
+
+    return LiberoGoalExpert()

@@ -16,12 +16,15 @@ from PIL import Image
 
 from runners.assets.builtin import GENERATOR_VERSION, builtin_files, files_digest
 from runners.assets.builtin.mjcf import numbers
-from runners.assets.builtin.shapes import Lathe, Ring
+from runners.assets.builtin.shapes import Box, Lathe, Placed, Prism, Ring, turn_about
 from runners.assets.builtin.textures import TEXTURES, png
 
 #: Digest of what each generator version makes. A change of shape, mass or colour needs a new version: results of
 #: different files must not meet in one table.
-DIGESTS = {"1": "2ab7743c45e0306c153417f7f2e486feb7bc1f7a8b1cd579ac378f08cfd7045c"}
+DIGESTS = {
+    "1": "2ab7743c45e0306c153417f7f2e486feb7bc1f7a8b1cd579ac378f08cfd7045c",
+    "2": "d6f10ca6a23158252938a04704056199ee542d071ee52ad0e88290ecbf57d11f",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,27 @@ def files() -> dict[str, bytes]:
 
 def test_digest_belongs_to_the_version(files: dict[str, bytes]) -> None:
     assert files_digest(files) == DIGESTS[GENERATOR_VERSION]
+
+
+#: The files of version 1, which libero_spatial reads: results on them stay comparable.
+SPATIAL_FILES = (
+    "articulated_objects/flat_stove.xml",
+    "articulated_objects/wooden_cabinet.xml",
+    "scenes/libero_tabletop_base_style.xml",
+    *(f"stable_scanned_objects/{n}/{n}.xml" for n in ("akita_black_bowl", "glazed_rim_porcelain_ramekin", "plate")),
+    "stable_hope_objects/cookies/cookies.xml",
+    *(
+        f"textures/{n}.png"
+        for n in (
+            "cookies-label", "dark-wood", "light-gray-floor-tile", "light-gray-plaster", "stove-coils", "table-wood",
+        )
+    ),
+)  # fmt: skip
+
+
+def test_files_of_libero_spatial_are_those_of_version_1(files: dict[str, bytes]) -> None:
+    """More suites add files; they do not touch those that libero_spatial loads."""
+    assert files_digest({name: files[name] for name in SPATIAL_FILES}) == DIGESTS["1"]
 
 
 def test_another_process_makes_the_same_bytes(files: dict[str, bytes], repo_root: Path) -> None:
@@ -151,3 +175,29 @@ def test_ring_follows_its_line() -> None:
         assert ends[1] == pytest.approx([*(0.06 * direction), 0.02], abs=1e-9)
         corner = ends[1] + across * geom.size[1]
         assert np.hypot(*corner[:2]) == pytest.approx(0.06 / np.cos(np.pi / 8))
+
+
+def test_placed_turns_and_then_moves() -> None:
+    """A box beside the z axis, stood up along y: what was up is along y, what was along y is down."""
+    upright = Placed(Box((0.0, 0.01, 0.0), (0.02, 0.03, 0.10)), (1.0, 2.0, 3.0), turn_about((1.0, 0.0, 0.0), -90.0))
+    (geom,) = upright.geoms()
+    assert geom.pos == pytest.approx((1.01, 2.05, 2.98))
+    assert geom.quat == pytest.approx((np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0))
+    assert geom.size == pytest.approx((0.01, 0.01, 0.05))
+
+
+def test_prism_is_a_regular_polygon() -> None:
+    """Every box reaches the inscribed circle with two sides, and their corners lie on the circumscribed one."""
+    boxes = Prism(12, 0.03, (-0.01, 0.05)).geoms()
+    assert len(boxes) == 6
+    for k, box in enumerate(boxes):
+        assert box.pos == pytest.approx((0.0, 0.0, 0.02))
+        assert 2 * np.arctan2(box.quat[3], box.quat[0]) == pytest.approx(k * np.pi / 6)
+        assert (box.size[0], box.size[2]) == pytest.approx((0.03, 0.03))
+        assert np.hypot(*box.size[:2]) == pytest.approx(0.03 / np.cos(np.pi / 12))
+
+
+def test_flattened_lathe_is_narrow_along_y() -> None:
+    mesh = Lathe(((0.0, 0.0), (0.02, 0.0), (0.02, 0.05), (0.0, 0.05)), flatten=0.5).geoms()[0].mesh
+    assert mesh is not None
+    assert np.abs(np.asarray(mesh.vertices)).max(axis=0) == pytest.approx((0.02, 0.01, 0.05))

@@ -11,15 +11,15 @@ from runners.assets import ResolvedAssets
 from runners.envs.base import PrivilegedPolicy
 from runners.envs.libero import make_libero_env
 from runners.experts import build_expert
-from runners.experts.libero_spatial import _rotation_vector
+from runners.experts.hand import pointing_down, rotation_vector
 from runners.experts.reach import REACH_MARGIN, Obstacles, clamp_to_reach, max_reach
 
 
-def count_successes(assets: ResolvedAssets, task_id: int, init_indices: list[int]) -> int:
+def count_successes(suite: str, assets: ResolvedAssets, task_id: int, init_indices: list[int]) -> int:
     """Successful episodes of the expert."""
-    expert = build_expert("libero_spatial")
+    expert = build_expert(suite)
     successes = 0
-    with closing(make_libero_env("libero_spatial", task_id, assets=assets)) as env:
+    with closing(make_libero_env(suite, task_id, assets=assets)) as env:
         for init_index in init_indices:
             expert.attach(env)
             now = env.reset(init_index=init_index, seed=0)
@@ -30,25 +30,42 @@ def count_successes(assets: ResolvedAssets, task_id: int, init_indices: list[int
     return successes
 
 
-def test_expert_is_a_privileged_policy_without_pictures() -> None:
-    expert = build_expert("libero_spatial")
+SUITES = ["libero_spatial", "libero_object", "libero_goal"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_expert_is_a_privileged_policy_without_pictures(suite: str) -> None:
+    expert = build_expert(suite)
     assert isinstance(expert, PrivilegedPolicy)
     assert (expert.cameras, expert.weights, expert.num_open_loop_steps) == ((), "none", 1)
 
 
+#: One episode of every kind of skill: bowl on the table and in the drawer, flat box, tall bottle, drawer pulled and
+#: filled, plate slid, knob turned, bottle on the rack.
 @pytest.mark.sim
-@pytest.mark.parametrize(("task_id", "init_index"), [(2, 0), (4, 1)])
-def test_expert_solves_a_table_task_and_the_drawer_task(
-    builtin_assets: ResolvedAssets, task_id: int, init_index: int
-) -> None:
-    assert count_successes(builtin_assets, task_id, [init_index]) == 1
+@pytest.mark.parametrize(
+    ("suite", "task_id", "init_index"),
+    [
+        ("libero_spatial", 2, 0),
+        ("libero_spatial", 4, 1),
+        ("libero_object", 2, 11),
+        ("libero_object", 6, 12),
+        ("libero_goal", 3, 13),
+        ("libero_goal", 5, 14),
+        ("libero_goal", 7, 15),
+        ("libero_goal", 9, 16),
+    ],
+)
+def test_expert_solves_a_sample(builtin_assets: ResolvedAssets, suite: str, task_id: int, init_index: int) -> None:
+    assert count_successes(suite, builtin_assets, task_id, [init_index]) == 1
 
 
 @pytest.mark.sim
 @pytest.mark.slow
-def test_expert_solves_96_percent(builtin_assets: ResolvedAssets) -> None:
+@pytest.mark.parametrize("suite", SUITES)
+def test_expert_solves_96_percent(builtin_assets: ResolvedAssets, suite: str) -> None:
     """10 tasks x 5 init states on the built-in pack; below this, assets, controller or success rule are broken."""
-    assert sum(count_successes(builtin_assets, task_id, list(range(5))) for task_id in range(10)) >= 48
+    assert sum(count_successes(suite, builtin_assets, task_id, list(range(5))) for task_id in range(10)) >= 48
 
 
 @pytest.mark.sim
@@ -62,7 +79,7 @@ def test_doing_nothing_fails(builtin_assets: ResolvedAssets) -> None:
 
 @pytest.fixture
 def boxes() -> Obstacles:
-    """A cube of side 2 at the origin, and one turned by 45 degrees about z at x = 10."""
+    """A cube of side 2 around the origin, and one turned by 45 degrees about z at x = 10."""
     turned = np.array([[1.0, -1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, np.sqrt(2)]]) / np.sqrt(2)
     return Obstacles(
         centres=np.array([[0.0, 0, 0], [10.0, 0, 0]]),
@@ -84,9 +101,29 @@ def test_top_along_sees_only_what_is_near_the_way(boxes: Obstacles) -> None:
     assert boxes.top_along(start + aside, end + aside, width=0.3) == pytest.approx(1.0)
 
 
+def test_column_is_free_beside_and_above_a_box(boxes: Obstacles) -> None:
+    origin = np.zeros(2)
+    assert not boxes.free_column(origin, 0.1, -3.0, 3.0)
+    assert boxes.free_column(origin, 0.1, 1.02, 3.0)
+    assert not boxes.free_column(np.array([1.05, 0.0]), 0.1, -0.5, 0.5)
+    assert boxes.free_column(np.array([1.15, 0.0]), 0.1, -0.5, 0.5)
+
+
+def test_column_does_not_step_over_a_thin_board() -> None:
+    board = Obstacles(np.array([[0.0, 0.0, 0.517]]), np.eye(3)[None], np.array([[0.5, 0.5, 0.001]]))
+    assert not board.free_column(np.zeros(2), 0.05, 0.0, 1.0)
+
+
+def test_corners_of_a_turned_box(boxes: Obstacles) -> None:
+    corners = boxes.corners()
+    assert corners.shape == (2, 8, 3)
+    np.testing.assert_allclose(np.abs(corners[0]), 1.0)
+    np.testing.assert_allclose(np.ptp(corners[1], axis=0), [2 * np.sqrt(2), 2 * np.sqrt(2), 2.0])
+
+
 def test_reach_is_widest_at_the_shoulder() -> None:
-    assert max_reach(1.035) == pytest.approx(0.778)
-    assert max_reach(1.3) < max_reach(1.1) < max_reach(1.035)
+    assert max_reach(0.123) == pytest.approx(0.778)
+    assert max_reach(0.388) < max_reach(0.188) < max_reach(0.123)
 
 
 def test_targets_are_pulled_into_the_reach() -> None:
@@ -94,12 +131,21 @@ def test_targets_are_pulled_into_the_reach() -> None:
     near = np.array([-0.2, 0.1, 1.1])
     np.testing.assert_array_equal(clamp_to_reach(near, base), near)
     far = clamp_to_reach(np.array([0.5, 0.0, 1.1]), base)
-    assert far[0] - base[0] == pytest.approx(max_reach(1.1) - REACH_MARGIN)
+    assert far[0] - base[0] == pytest.approx(max_reach(1.1 - 0.9) - REACH_MARGIN)
     assert far[2] == 1.1
 
 
-def test_rotation_vector() -> None:
+def testrotation_vector() -> None:
     angle = 0.3
     about_z = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    np.testing.assert_allclose(_rotation_vector(about_z), [0, 0, angle], atol=1e-12)
-    np.testing.assert_array_equal(_rotation_vector(np.eye(3)), np.zeros(3))
+    np.testing.assert_allclose(rotation_vector(about_z), [0, 0, angle], atol=1e-12)
+    np.testing.assert_array_equal(rotation_vector(np.eye(3)), np.zeros(3))
+
+
+def test_hand_that_points_down() -> None:
+    """A proper rotation: column 0 is the finger axis, column 2 points down."""
+    rotation = pointing_down(0.5)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(rotation) == pytest.approx(1.0)
+    np.testing.assert_allclose(rotation[:, 0], [np.cos(0.5), np.sin(0.5), 0.0])
+    np.testing.assert_allclose(rotation[:, 2], [0.0, 0.0, -1.0])

@@ -1,4 +1,4 @@
-"""The room and the table that LIBERO's tabletop suites load."""
+"""The room that LIBERO's suites load: with a table, or with the floor as workplace."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from runners.assets.builtin.mjcf import add_material, numbers, to_text
 from runners.assets.builtin.shapes import Look
 
 TABLE_ARENA_PATH = "scenes/libero_tabletop_base_style.xml"
+FLOOR_ARENA_PATH = "scenes/libero_floor_base_style.xml"
 
 #: (name, position, direction, diffuse, ambient): a key light from the camera's side, a weaker one from behind it.
 #: Side light keeps upright inner walls from turning black; none casts a shadow.
@@ -34,23 +35,50 @@ _CAMERAS = (
 
 def table_arena_xml(texture_file: dict[str, str]) -> str:
     """The arena with a table. LIBERO's code sets the table's size, place and friction, and names the two pictures."""
-    root = ET.Element("mujoco", model="table_arena")
-    assets = ET.SubElement(root, "asset")
-    _surface(assets, "texplane", "floor-tiles", texture_file["light-gray-floor-tile"], "4 4")
-    _surface(assets, "tex-wall", "wall-plaster", texture_file["light-gray-plaster"], "3 2")
+    root, assets, world = _room("table_arena", texture_file, floor_repeat="4 4")
     add_material(assets, Look("table-wood", (1.0, 1.0, 1.0), "table-wood", specular=0.15), texture_file)
     add_material(assets, Look("table-legs", (0.55, 0.52, 0.50), specular=0.4), texture_file)
-    world = ET.SubElement(root, "worldbody")
+    _add_floor(world)
+    _add_walls(world)
+    _add_table(world)
+    _add_lights_and_cameras(world)
+    return to_text(root)
+
+
+def floor_arena_xml(texture_file: dict[str, str]) -> str:
+    """The arena without a table. LIBERO's code hangs its regions into the body ``floor``."""
+    root, _, world = _room("floor_arena", texture_file, floor_repeat="12 12")
+    _add_floor(ET.SubElement(world, "body", name="floor", pos="0 0 0"))
+    _add_walls(world)
+    _add_lights_and_cameras(world)
+    return to_text(root)
+
+
+def _room(model: str, texture_file: dict[str, str], floor_repeat: str) -> tuple[ET.Element, ET.Element, ET.Element]:
+    """Root, assets with the surfaces of floor and walls, and the empty world body."""
+    root = ET.Element("mujoco", model=model)
+    assets = ET.SubElement(root, "asset")
+    _surface(assets, "texplane", "floor-tiles", texture_file["light-gray-floor-tile"], floor_repeat)
+    _surface(assets, "tex-wall", "wall-plaster", texture_file["light-gray-plaster"], "3 2")
+    return root, assets, ET.SubElement(root, "worldbody")
+
+
+def _add_floor(parent: ET.Element) -> None:
     ET.SubElement(
-        world, "geom", name="floor", type="plane", size="3 3 .125", pos="0 0 0", condim="3", group="1",
+        parent, "geom", name="floor", type="plane", size="3 3 .125", pos="0 0 0", condim="3", group="1",
         material="floor-tiles",
     )  # fmt: skip
+
+
+def _add_walls(world: ET.Element) -> None:
     for name, pos, half, quat in _WALLS:
         ET.SubElement(
             world, "geom", name=f"{name}_visual", type="box", pos=numbers(pos), size=numbers(half), quat=numbers(quat),
             group="1", contype="0", conaffinity="0", material="wall-plaster",
         )  # fmt: skip
-    _add_table(world)
+
+
+def _add_lights_and_cameras(world: ET.Element) -> None:
     for name, pos, direction, diffuse, ambient in _LIGHTS:
         ET.SubElement(
             world, "light", name=name, pos=numbers(pos), dir=numbers(direction), directional="true", castshadow="false",
@@ -58,7 +86,6 @@ def table_arena_xml(texture_file: dict[str, str]) -> str:
         )  # fmt: skip
     for name, pos, quat in _CAMERAS:
         ET.SubElement(world, "camera", name=name, mode="fixed", pos=numbers(pos), quat=numbers(quat))
-    return to_text(root)
 
 
 def _surface(assets: ET.Element, texture: str, material: str, file: str, repeat: str) -> None:

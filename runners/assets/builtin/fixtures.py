@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runners.assets.builtin.model import Body, Inertial, Joint, ObjectRow, Shown, Site, Solid
-from runners.assets.builtin.shapes import Box, Cylinder, Look, Vector
+from runners.assets.builtin.shapes import Box, Cylinder, Look, Placed, Vector, turn_about
 
 _STEEL = Look("steel", (0.46, 0.46, 0.48), specular=0.5, shininess=0.5)
 _KNOB = Look("knob", (0.10, 0.10, 0.11), specular=0.4, shininess=0.4)
@@ -119,4 +119,54 @@ WOODEN_CABINET = ObjectRow(
     ),
 )
 
-FIXTURES: tuple[ObjectRow, ...] = (FLAT_STOVE, WOODEN_CABINET)
+_PINE = Look("pine", (0.86, 0.68, 0.46), "dark-wood", mapping="cube")
+_PINE_EDGE = Look("pine-edge", (0.66, 0.47, 0.28))
+_MAHOGANY = Look("mahogany", (0.45, 0.17, 0.10), "dark-wood", mapping="cube")
+
+#: Slope of the rack's two shelves, degrees: they rise along y.
+_SHELF_SLOPE = 31.3
+
+
+def _shelf(y: float, z: float, stop_y: float, stop_z: float) -> tuple[Solid | Shown, ...]:
+    """A sloping board with the ledge that stops a bottle at its lower end, and slats that are only seen."""
+    slope = turn_about((1.0, 0.0, 0.0), _SHELF_SLOPE)
+    slats = tuple(
+        Shown(Placed(Box((x - 0.005, -0.077, 0.0045), (x + 0.005, 0.077, 0.0056)), (0.0, y, z), slope), _PINE_EDGE)
+        for x in (-0.105, -0.063, -0.021, 0.021, 0.063, 0.105)
+    )
+    return (
+        Solid(Placed(Box((-0.1344, -0.0789, -0.0045), (0.1344, 0.0789, 0.0045)), (0.0, y, z), slope), _PINE),
+        Solid(Placed(Box((-0.1322, -0.0011, -0.0087), (0.1322, 0.0011, 0.0087)), (0.0, stop_y, stop_z), slope), _PINE),
+        *slats,
+    )
+
+
+WINE_RACK = ObjectRow(
+    category="wine_rack",
+    folder="turbosquid_objects",
+    body=Body(
+        name="object",
+        parts=(
+            *_shelf(-0.0061, 0.2512, -0.0748, 0.2207),
+            *_shelf(-0.0427, 0.1273, -0.1091, 0.0974),
+            Solid(Box((-0.0900, -0.1240, -0.0020), (0.0900, 0.1290, 0.0150)), _MAHOGANY),
+            Solid(Box((-0.0904, -0.0141, 0.0150), (0.0904, 0.0141, 0.0250)), _MAHOGANY),
+            Solid(
+                Placed(
+                    Box((-0.0076, -0.0090, -0.1616), (0.0076, 0.0090, 0.1616)),
+                    (0.0, 0.0089, 0.1703),
+                    turn_about((1.0, 0.0, 0.0), -15.7),
+                ),
+                _MAHOGANY,
+            ),
+        ),
+        sites=(
+            Site(
+                "top_region", (0.0, -0.08003, 0.21745), (0.10087, 0.022, 0.00251),
+                quat=(0.85491, -0.51877, 0.0, 0.0),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+FIXTURES: tuple[ObjectRow, ...] = (FLAT_STOVE, WOODEN_CABINET, WINE_RACK)

@@ -6,8 +6,8 @@ colours are means of its pictures. Origins sit where LIBERO's sit: goals compare
 
 from __future__ import annotations
 
-from runners.assets.builtin.model import Body, Inertial, ObjectRow, Shown, Solid
-from runners.assets.builtin.shapes import Box, Lathe, Look, Ring
+from runners.assets.builtin.model import Body, Inertial, ObjectRow, Shown, Site, Solid
+from runners.assets.builtin.shapes import Box, Lathe, Look, Placed, Ring, turn_about
 
 _BLACK_GLAZE = Look("black-glaze", (0.13, 0.125, 0.13), specular=0.5, shininess=0.6)
 _GREY_GLAZE = Look("grey-glaze", (0.34, 0.33, 0.33), specular=0.5, shininess=0.6)
@@ -108,4 +108,34 @@ COOKIES = ObjectRow(
     ),
 )
 
-MOVABLE: tuple[ObjectRow, ...] = (AKITA_BLACK_BOWL, PLATE, RAMEKIN, COOKIES)
+_WICKER = Look("wicker", (0.74, 0.55, 0.33), "wicker", mapping="cube")
+_BASKET_RIM = Look("basket-rim", (0.52, 0.36, 0.19))
+
+
+def _basket_wall(x: float, y: float, half: tuple[float, float], lean: float) -> tuple[Solid, Shown]:
+    """A wall that leans outwards by ``lean`` degrees; ``half`` across and along (m). With a darker rim."""
+    turn = turn_about((0.0, 1.0, 0.0), lean) if x else turn_about((1.0, 0.0, 0.0), -lean)
+    wide = Box((-half[0], -half[1], -0.0638), (half[0], half[1], 0.0638))
+    rim = Box((-half[0] - 0.001, -half[1] - 0.001, 0.0560), (half[0] + 0.001, half[1] + 0.001, 0.0640))
+    middle = (x, y, 0.0800)
+    return Solid(Placed(wide, middle, turn), _WICKER), Shown(Placed(rim, middle, turn), _BASKET_RIM)
+
+
+BASKET = ObjectRow(
+    category="basket",
+    folder="stable_scanned_objects",
+    body=Body(
+        name="object",
+        inertial=Inertial(0.1361069, (0.00127, 0.0001, 0.06086), (6.3899e-4, 6.8428e-4, 8.1677e-4)),
+        parts=(
+            Solid(Box((-0.0760, -0.0720, 0.0042), (0.0770, 0.0720, 0.0216)), _WICKER),
+            *_basket_wall(0.0745, 0.0, (0.0067, 0.0720), 3.0),
+            *_basket_wall(-0.0735, 0.0, (0.0067, 0.0720), -3.0),
+            *_basket_wall(0.0, 0.0690, (0.0724, 0.0067), 3.0),
+            *_basket_wall(0.0, -0.0688, (0.0724, 0.0067), -3.0),
+        ),
+        sites=(Site("contain_region", (0.0, 0.0, 0.07185), (0.06108, 0.06108, 0.06949), quat=(0.0, 0.0, 0.0, 1.0)),),
+    ),
+)
+
+MOVABLE: tuple[ObjectRow, ...] = (AKITA_BLACK_BOWL, PLATE, RAMEKIN, COOKIES, BASKET)

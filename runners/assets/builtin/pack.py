@@ -6,25 +6,27 @@ import hashlib
 import os
 from pathlib import Path
 
-from runners.assets.builtin.arenas import TABLE_ARENA_PATH, table_arena_xml
+from runners.assets.builtin.arenas import FLOOR_ARENA_PATH, TABLE_ARENA_PATH, floor_arena_xml, table_arena_xml
 from runners.assets.builtin.fixtures import FIXTURES
+from runners.assets.builtin.groceries import GROCERIES
 from runners.assets.builtin.mjcf import object_xml
 from runners.assets.builtin.objects import MOVABLE
 from runners.assets.builtin.textures import TEXTURES, png
 from runners.assets.user_cache import manifest_digest, publish_tree, user_cache_dir
 
 #: For people: raised when looks or physics change. The digest of the files tells every change.
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 
 #: Suites whose every object, fixture and arena is in the table.
-COVERED_SUITES: tuple[str, ...] = ("libero_spatial",)
+COVERED_SUITES: tuple[str, ...] = ("libero_spatial", "libero_object", "libero_goal")
 
 
 def builtin_files() -> dict[str, bytes]:
     """Path below the assets folder -> contents."""
     files = {f"textures/{name}.png": png(draw()) for name, draw in TEXTURES.items()}
     files[TABLE_ARENA_PATH] = table_arena_xml(_texture_paths(TABLE_ARENA_PATH)).encode()
-    for row in (*MOVABLE, *FIXTURES):
+    files[FLOOR_ARENA_PATH] = floor_arena_xml(_texture_paths(FLOOR_ARENA_PATH)).encode()
+    for row in (*MOVABLE, *GROCERIES, *FIXTURES):
         files[row.path] = object_xml(row, _texture_paths(row.path)).encode()
     return files
 

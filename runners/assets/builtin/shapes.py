@@ -86,6 +86,44 @@ class Cylinder:
 
 
 @dataclass(frozen=True, slots=True)
+class Prism:
+    """An upright prism with an even number of ``sides``, made of boxes through the z axis.
+
+    Attributes:
+        radius: of the circle inside it, m. z: lower and upper end, m. Neighbouring boxes meet at the corners.
+    """
+
+    sides: int
+    radius: float
+    z: tuple[float, float]
+
+    def geoms(self) -> tuple[Geom, ...]:
+        """One box for two opposite sides."""
+        low, high = self.z
+        half = (self.radius, self.radius * math.tan(math.pi / self.sides), (high - low) / 2)
+        yaws = (2 * math.pi * k / self.sides for k in range(self.sides // 2))
+        return tuple(Geom("box", (0.0, 0.0, (low + high) / 2), half, _yaw_then_lean(yaw, 0.0)) for yaw in yaws)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Another part, turned by ``quat`` (w, x, y, z) and then moved by ``pos`` (m)."""
+
+    part: Part
+    pos: Vector = (0.0, 0.0, 0.0)
+    quat: Quaternion = IDENTITY
+
+    def geoms(self) -> tuple[Geom, ...]:
+        """The geoms of the part, in its order."""
+        return tuple(self._place(geom) for geom in self.part.geoms())
+
+    def _place(self, geom: Geom) -> Geom:
+        x, y, z = rotate(self.quat, geom.pos)
+        pos = (x + self.pos[0], y + self.pos[1], z + self.pos[2])
+        return Geom(geom.kind, pos, geom.size, multiply(self.quat, geom.quat), geom.mesh)
+
+
+@dataclass(frozen=True, slots=True)
 class Ring:
     """A leaning wall of ``sides`` boxes around the z axis, from ``lower`` to ``upper``.
 
@@ -118,10 +156,14 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class Lathe:
-    """A closed profile of (radius, z) points turned around the z axis; counter-clockwise with r right and z up."""
+    """A closed profile of (radius, z) points turned around the z axis; counter-clockwise with r right and z up.
+
+    ``flatten`` scales y: flat bottles are lathes pressed together.
+    """
 
     profile: tuple[tuple[float, float], ...]
     segments: int = 32
+    flatten: float = 1.0
 
     def geoms(self) -> tuple[Geom, ...]:
         """One mesh."""
@@ -137,7 +179,7 @@ class Lathe:
                 continue
             rows.append(list(range(len(vertices), len(vertices) + self.segments)))
             angles = (2 * math.pi * k / self.segments for k in range(self.segments))
-            vertices.extend((radius * math.cos(a), radius * math.sin(a), z) for a in angles)
+            vertices.extend((radius * math.cos(a), radius * math.sin(a) * self.flatten, z) for a in angles)
         faces = []
         for row, after in zip(rows, rows[1:] + rows[:1], strict=True):
             for k in range(self.segments):
@@ -145,6 +187,32 @@ class Lathe:
                 quad = (row[k], row[n], after[n], after[k])
                 faces += [f for f in ((quad[0], quad[1], quad[2]), (quad[0], quad[2], quad[3])) if len(set(f)) == 3]
         return Mesh(tuple(vertices), tuple(faces))
+
+
+def turn_about(axis: Vector, degrees: float) -> Quaternion:
+    """Rotation about a unit ``axis``."""
+    half = math.radians(degrees) / 2
+    x, y, z = (c * math.sin(half) for c in axis)
+    return (math.cos(half), x, y, z)
+
+
+def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
+    """The rotation ``a`` after ``b``."""
+    w, x, y, z = a
+    p, q, r, s = b
+    return (
+        w * p - x * q - y * r - z * s,
+        w * q + x * p + y * s - z * r,
+        w * r - x * s + y * p + z * q,
+        w * s + x * r - y * q + z * p,
+    )
+
+
+def rotate(quat: Quaternion, point: Vector) -> Vector:
+    """``point`` turned by ``quat``."""
+    w, x, y, z = quat
+    _, *turned = multiply(multiply(quat, (0.0, *point)), (w, -x, -y, -z))
+    return _vector(tuple(turned))
 
 
 def _yaw_then_lean(yaw: float, lean: float) -> Quaternion:

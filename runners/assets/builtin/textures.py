@@ -12,17 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float64]  # [H, W, 3] in 0..1
-
-#: 5 x 7 letters for labels, one row of five bits a line.
-_LETTERS = {
-    "C": (14, 17, 16, 16, 16, 17, 14),
-    "O": (14, 17, 17, 17, 17, 17, 14),
-    "K": (17, 18, 20, 24, 20, 18, 17),
-    "I": (14, 4, 4, 4, 4, 4, 14),
-    "E": (31, 16, 16, 30, 16, 16, 31),
-    "S": (15, 16, 16, 14, 1, 1, 30),
-}
+from runners.assets.builtin.labels import LABELS, Picture
 
 
 def png(picture: Picture) -> bytes:
@@ -112,31 +102,13 @@ def stove_coils() -> Picture:
     return picture
 
 
-def cookies_label() -> Picture:
-    """Front of a cookie box: red, a cream field with three cookies, the word on top."""
-    height, width = 128, 96
-    picture = np.empty((height, width, 3))
-    picture[:] = (0.70, 0.13, 0.10)
-    picture[44:120, 8:88] = (0.96, 0.86, 0.62)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    for cy, cx in ((66.0, 32.0), (70.0, 66.0), (98.0, 47.0)):
-        distance = np.sqrt((y - cy) ** 2 + (x - cx) ** 2)
-        picture[distance < 19.0] = (0.58, 0.36, 0.16)
-        picture[distance < 17.0] = (0.78, 0.54, 0.26)
-        for dy, dx in ((-8, -3), (5, -9), (2, 7), (10, 3), (-4, 10), (-2, -11)):
-            picture[np.sqrt((y - cy - dy) ** 2 + (x - cx - dx) ** 2) < 2.6] = (0.25, 0.12, 0.06)
-    _write(picture, "COOKIES", top=12, left=7, scale=2)
-    return picture[:, ::-1]  # LIBERO's pictures are turned by 180 degrees, not flipped: words in them read mirrored
-
-
-def _write(picture: Picture, word: str, *, top: int, left: int, scale: int) -> None:
-    """Draw a word in cream, six columns a letter."""
-    for index, letter in enumerate(word):
-        for row, bits in enumerate(_LETTERS[letter]):
-            for column in range(5):
-                if bits >> (4 - column) & 1:
-                    y, x = top + row * scale, left + (6 * index + column) * scale
-                    picture[y : y + scale, x : x + scale] = (0.98, 0.90, 0.55)
+def wicker() -> Picture:
+    """Woven straw, grey, to be coloured: strands across that go over and under upright ones in turn."""
+    y, x = np.mgrid[0:64, 0:64]
+    over = (y // 8 + x // 16) % 2 == 0
+    strand = np.where(over, np.abs(y % 8 - 3.5) / 4.0, np.abs(x % 16 - 7.5) / 8.0)
+    tone = np.where(over, 1.0, 0.84) * (1.0 - 0.38 * strand * strand)
+    return _shade((1.0, 1.0, 1.0), tone * (0.94 + 0.10 * _noise((64, 64), (16, 16), 41)))
 
 
 #: Picture name -> drawing function. The first two names are fixed by LIBERO's arena code.
@@ -146,5 +118,6 @@ TEXTURES: dict[str, Callable[[], Picture]] = {
     "table-wood": table_wood,
     "dark-wood": dark_wood,
     "stove-coils": stove_coils,
-    "cookies-label": cookies_label,
+    "wicker": wicker,
+    **LABELS,
 }
