@@ -89,6 +89,7 @@ def _libero(config: RunConfig) -> Simulator:
     from runners.assets import resolve_assets
     from runners.envs.libero import make_libero_env
     from runners.envs.libero_runtime import prepare
+    from runners.envs.libero_wide import NUM_WIDE_LAYOUTS
 
     _load_triton_before_opengl()
     suite = config.suite
@@ -106,7 +107,8 @@ def _libero(config: RunConfig) -> Simulator:
             success_rule=suite.success_rule,
         )
 
-    return Simulator(make_env, LIBERO_INIT_STATES, assets.provenance, prepare(assets.root))
+    num_init_states = NUM_WIDE_LAYOUTS if suite.placement == "wide" else LIBERO_INIT_STATES
+    return Simulator(make_env, num_init_states, assets.provenance, prepare(assets.root))
 
 
 def _load_triton_before_opengl() -> None:

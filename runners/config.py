@@ -58,7 +58,7 @@ class SuiteConfig:
     max_steps: Count
     success_rule: Literal["first", "final_step", "any_step"]
     reseed: Literal["episode", "task"] = "episode"
-    placement: Literal["official"] = "official"
+    placement: Literal["official", "wide"] = "official"
     render: Literal["reference", "fast"] | None = None
 
     @property
