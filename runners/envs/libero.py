@@ -30,7 +30,7 @@ from runners.envs.base import EnvSpec, SuccessRule, TimeStep
 from runners.envs.conventions import quat_xyzw_to_axis_angle, rotate_180
 from runners.envs.libero_runtime import prepare
 from runners.envs.libero_placement import sampled_state, training_rng, wide_state
-from runners.envs.libero_tasks import LIBERO_SUITES, LiberoTask, load_task
+from runners.envs.libero_tasks import CAMERAS, LIBERO_SUITES, LiberoTask, load_task
 from runners.envs.libero_wide import NUM_WIDE_LAYOUTS, Stream, sample_wide_layout
 from runners.envs.libero_wide import SUITE as WIDE_SUITE
 from runners.envs.lifecycle import EpisodeLifecycle
@@ -41,8 +41,6 @@ __all__ = ["LIBERO_SUITES", "LiberoEnv", "make_libero_env"]
 Reseed = Literal["episode", "task"]
 Placement = Literal["official", "wide"]
 
-#: Our camera name -> robosuite's.
-CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
 CONTROL_HZ = 20.0
 NUM_SETTLE_STEPS = 10
 SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
@@ -151,6 +149,11 @@ class LiberoEnv:
         from runners.envs.libero_state import LiberoState
 
         return LiberoState.of(self._robosuite_env())
+
+    def observed_qpos(self) -> NDArray[np.float64]:
+        """Joint positions float64[nq] of the instant that ``observe`` shows, 4 ms before the state of ``privileged``."""
+        self._lifecycle.check_observe(())
+        return self._sample.qpos.copy()
 
     def close(self) -> None:
         """Free renderer and simulator. May be called twice; every other call raises ``RuntimeError`` afterwards."""

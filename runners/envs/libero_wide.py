@@ -49,6 +49,13 @@ GAP = 0.020
 NEIGHBOUR_GAP = 0.012  # between two objects that must stand next to each other
 HANDLED_GAP = 0.035  # of the target and the plate to fixtures: room for the hand
 
+#: LIBERO's agentview on a table: centre, rotation (columns are right, up, backward), tangent of half the angle of view.
+CAMERA_POSITION = np.array([0.6586131746834771, 0.0, 1.6103500240372423])
+CAMERA_ROTATION = np.array([[0.0, -0.62827, 0.77799], [1.0, 0.0, 0.0], [0.0, 0.77799, 0.62827]])
+CAMERA_TANGENT = math.tan(math.radians(45) / 2)
+CABINET_HEIGHT = 1.128
+SIGHT_HEIGHT, SIGHT_SHARE = 0.02, 0.7  # points that must be seen: so high, and this share of the radius from the centre
+
 ARM_NOISE = 0.02  # rad, standard deviation; that of the official init states
 
 
@@ -57,6 +64,7 @@ class Stream(IntEnum):
 
     EVALUATION = 0
     TRAINING = 1
+    DEMONSTRATION = 2  # noise and looks of recorded episodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +245,27 @@ class _Draft:
         """Within reach; on the table also inside the region and clear of fixtures and objects."""
         reach = float(np.linalg.norm(place - BASE))
         support = self.on.get(name)
+        if name in (TARGET, PLATE) and not self._is_in_sight(name, place):
+            return False
         if support in (CABINET, TOP_DRAWER, STOVE):
             return reach <= MAX_REACH or name != TARGET
         inside = bool(((place >= REGION_LOW) & (place <= REGION_HIGH)).all())
         if not (inside and MIN_REACH <= reach <= MAX_REACH):
             return False
         return support is not None or (self._is_clear_of_fixtures(name, place) and self._is_clear(name, place))
+
+    def _is_in_sight(self, name: str, place: Point) -> bool:
+        """Most of the object is in the picture of the front camera and not hidden by the cabinet."""
+        support = self.on.get(name)
+        height = (TABLE_HEIGHTS[name] if support is None else BOWL_HEIGHTS[support]) + SIGHT_HEIGHT
+        edge = SIGHT_SHARE * RADII[name]
+        sides = ((0.0, 0.0), (-edge, 0.0), (edge, 0.0), (0.0, -edge), (0.0, edge))
+        points = [np.array([place[0] + dx, place[1] + dy, height]) for dx, dy in sides]
+        behind_cabinet = support not in (CABINET, TOP_DRAWER)
+        cabinet = self.fixtures[CABINET]
+        return all(in_picture(point) for point in points) and not (
+            behind_cabinet and any(is_hidden_by_cabinet(point, cabinet) for point in points)
+        )
 
     def _is_clear_of_fixtures(self, name: str, place: Point) -> bool:
         least = RADII[name] + (HANDLED_GAP if name in (TARGET, PLATE) else GAP)
@@ -275,6 +298,22 @@ def distance_to_rectangle(point: Point, rectangle: Rectangle) -> float:
     """Distance of ``point`` float64[2] to the rectangle, 0 inside; both in the fixture's frame."""
     low, high = np.array(rectangle.low), np.array(rectangle.high)
     return float(np.linalg.norm(np.maximum(np.maximum(low - point, point - high), 0.0)))
+
+
+def in_picture(point: Point) -> bool:
+    """Whether the front camera has ``point`` float64[3] in its picture."""
+    x, y, z = CAMERA_ROTATION.T @ (point - CAMERA_POSITION)  # MuJoCo's cameras look along -z
+    return bool(z < 0.0 and max(abs(x), abs(y)) <= -z * CAMERA_TANGENT)
+
+
+def is_hidden_by_cabinet(point: Point, cabinet: Pose) -> bool:
+    """Whether the straight line from the front camera to ``point`` float64[3] passes through the closed cabinet."""
+    start = np.array([*cabinet.to_local(CAMERA_POSITION), CAMERA_POSITION[2]])
+    way = np.array([*cabinet.to_local(point), point[2]]) - start
+    low = np.array([*CABINET_CLOSED.low, 0.0])
+    high = np.array([*CABINET_CLOSED.high, CABINET_HEIGHT])
+    crossings = np.sort(np.stack([low - start, high - start]) / np.where(way == 0.0, 1e-12, way), axis=0)
+    return bool(max(0.0, crossings[0].max()) < min(1.0, crossings[1].min()))
 
 
 def distance_to_segment(point: Point, start: Point, end: Point) -> float:
