@@ -5,7 +5,6 @@ Heavy imports happen inside the functions, so that a mistake in the command is r
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -91,7 +90,6 @@ def _libero(config: RunConfig) -> Simulator:
     from runners.envs.libero_runtime import prepare
     from runners.envs.libero_wide import NUM_WIDE_LAYOUTS
 
-    _load_triton_before_opengl()
     suite = config.suite
     assets = resolve_assets(config.assets, suite=suite.name, render=render_mode(suite, config.assets))
 
@@ -109,15 +107,6 @@ def _libero(config: RunConfig) -> Simulator:
 
     num_init_states = NUM_WIDE_LAYOUTS if suite.placement == "wide" else LIBERO_INIT_STATES
     return Simulator(make_env, num_init_states, assets.provenance, prepare(assets.root))
-
-
-def _load_triton_before_opengl() -> None:
-    """Importing triton (torchvision does) after Mesa's LLVM crashes the process: two LLVMs, one set of symbols.
-
-    Seen with triton 3.9 and Mesa 22.3; the other order works.
-    """
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401
 
 
 #: hf-libero ships 50 initial states with every task.

@@ -28,18 +28,17 @@ def measure(
 ) -> dict[str, Measured]:
     """Replay the episode ``warmup + episodes`` times through all arms.
 
-    At every frame each arm is called once, in an order that rotates from frame to frame, so that drift of the machine
-    and the state in which one arm leaves the processor's caches hit all arms alike.
+    At every frame each arm is called once, in a new random order, so that drift of the machine and the state in which
+    one arm leaves the processor's caches hit all arms alike.
     """
-    names = list(arms)
+    names, order = list(arms), np.random.default_rng(0)
     measured: dict[str, Measured] = {name: Measured([]) for name in names}
     for repetition in range(warmup + episodes):
         for policy in arms.values():
             policy.reset(0)
         timed: dict[str, list[InferenceStats]] = {name: [] for name in names}
-        for index, observation in enumerate(observations):
-            turn = (index + repetition) % len(names)
-            for name in names[turn:] + names[:turn]:
+        for observation in observations:
+            for name in order.permutation(names):
                 timed[name].append(arms[name].infer(observation).stats)
         if repetition >= warmup:
             for name in names:

@@ -23,7 +23,7 @@ class CacheSession:
     Usage: ``decision = decide(...)``, run the model with ``kv`` and ``readout()``, then ``commit(...)``. A call that
     fails between decide and commit leaves ``kv`` half written, so the next decision is cold.
 
-    A call that does not reach the break-even runs dense, and the session does not ask again for 2, 4, 8 ..
+    A call that does not reach the break-even runs dense, and the session does not ask again for 4, 8 ..
     ``policy.max_backoff`` calls, so that a policy that finds nothing to reuse costs next to nothing. Attention is read
     again in the last of them, just before it asks.
     """
@@ -205,7 +205,7 @@ class CacheSession:
             self._misses = 0
         elif decision.reason == "break_even" and isinstance(self.policy, ReusePolicy):
             self._misses += 1
-            self._silent_calls = min(2**self._misses, self.policy.max_backoff)
+            self._silent_calls = min(2 * 2**self._misses, self.policy.max_backoff)
 
     def _take_readout(self, readout: Readout) -> None:
         if readout.scores is not None:
