@@ -30,6 +30,7 @@ PROPOSALS = 60  # for one object, before the whole layout is drawn again
 
 BASE = np.array([-0.66, 0.0])
 MIN_REACH, MAX_REACH = 0.40, 0.765
+DRAWER_REACH = 0.735  # the drawer's walls leave only far rim points free, and the arm must still be able to lift
 REGION_LOW, REGION_HIGH = np.array([-0.28, -0.12]), np.array([0.12, 0.34])
 TABLE_CENTRE = np.array([-0.075, 0.0])
 
@@ -248,7 +249,7 @@ class _Draft:
         if name in (TARGET, PLATE) and not self._is_in_sight(name, place):
             return False
         if support in (CABINET, TOP_DRAWER, STOVE):
-            return reach <= MAX_REACH or name != TARGET
+            return reach <= (DRAWER_REACH if support == TOP_DRAWER else MAX_REACH) or name != TARGET
         inside = bool(((place >= REGION_LOW) & (place <= REGION_HIGH)).all())
         if not (inside and MIN_REACH <= reach <= MAX_REACH):
             return False

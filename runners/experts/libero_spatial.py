@@ -25,6 +25,7 @@ CARRY_CLEARANCE = 0.09  # of the grip site above everything on the way
 CARRY_WIDTH = 0.09  # half width of the corridor that must be cleared
 RELEASE_HEIGHT = 0.026  # of the bowl's origin above the plate's
 RETREAT_HEIGHT = 0.15
+NEARLY_OVER = 0.06
 LOST_DISTANCE = 0.10
 CLOSE_STEPS = 13  # 8 close the fingers; a lift after 9 leaves the bowl behind
 OPEN_STEPS = 6
@@ -124,12 +125,27 @@ class LiberoSpatialExpert(ScriptedPolicy):
             case Phase.LIFT:
                 return abs(error[2]) < 0.02 or steps > 50
             case Phase.CARRY:
-                return float(np.linalg.norm(bowl[:2] - plate[:2])) < (0.010 if steps < 45 else 0.022)
+                aside = float(np.linalg.norm(bowl[:2] - plate[:2]))
+                return aside < (0.010 if steps < 45 else 0.022) or self._is_at_limit(state, hand, bowl, plate, aside)
             case Phase.LOWER:
                 return bool(bowl[2] <= plate[2] + RELEASE_HEIGHT) or steps > 40
             case Phase.OPEN:
                 return steps >= OPEN_STEPS - 1
         return False
+
+    def _is_at_limit(
+        self,
+        state: LiberoState,
+        hand: NDArray[np.float64],
+        bowl: NDArray[np.float64],
+        plate: NDArray[np.float64],
+        aside: float,
+    ) -> bool:
+        """Nearly over a far plate, and no nearer at this height: the arm reaches farther on the way down."""
+        target = self._target(hand, bowl, plate)
+        reachable = clamp_to_reach(target, state.base_pos)
+        is_clamped = float(np.linalg.norm(target - reachable)) > 0.003
+        return is_clamped and aside < NEARLY_OVER and float(np.linalg.norm(reachable - hand)) < 0.012
 
     def _target(
         self, hand: NDArray[np.float64], bowl: NDArray[np.float64], plate: NDArray[np.float64]
