@@ -46,6 +46,9 @@ BOWL_HEIGHTS = {COOKIES: 0.9165, RAMEKIN: 0.934, STOVE: 0.929, CABINET: 1.1255, 
 #: Objects start this much above their rest height, so that nothing starts inside anything.
 DROP, STACKED_DROP = 0.002, 0.004
 
+#: Task -> range of the cabinet's shift in x and y where the bowl is in or on it, and must not get out of reach.
+CABINET_SHIFTS = {4: ((-0.10, -0.01), (-0.05, 0.03)), 9: ((-0.06, 0.0), (-0.04, 0.01))}
+
 GAP = 0.020
 NEIGHBOUR_GAP = 0.012  # between two objects that must stand next to each other
 HANDLED_GAP = 0.035  # of the target and the plate to fixtures: room for the hand
@@ -167,9 +170,9 @@ class _Draft:
         self.on: dict[str, str] = {}
         self.drawer = self.uniform(*DRAWER_OPEN) if task_id == 4 else 0.0
         self._footprints = {CABINET: CABINET_OPEN if task_id == 4 else CABINET_CLOSED, STOVE: STOVE_TOP}
-        cabinet_x = (-0.06, 0.0) if task_id in (4, 9) else (-0.03, 0.03)
+        cabinet_x, cabinet_y = CABINET_SHIFTS.get(task_id, ((-0.03, 0.03), (-0.04, 0.01)))
         self.fixtures = {
-            CABINET: self._fixture((0.03, -0.27, 2.693), cabinet_x, (-0.04, 0.01), math.radians(8)),
+            CABINET: self._fixture((0.03, -0.27, 2.693), cabinet_x, cabinet_y, math.radians(8)),
             STOVE: self._fixture((-0.41, -0.14, 0.0), (-0.03, 0.05), (-0.03, 0.06), math.radians(8)),
         }
 
