@@ -39,7 +39,8 @@ class LookJitter:
         """Draw new looks, from the nominal ones."""
         self.restore()
         if "colour" in self._kinds:
-            self._model.geom_rgba[:, :3] = _recoloured(self._model.geom_rgba[:, :3], rng)
+            plain = self._model.geom_matid < 0  # the colour of a geom with a material overrides the material
+            self._model.geom_rgba[plain, :3] = _recoloured(self._model.geom_rgba[plain, :3], rng)
             self._model.mat_rgba[:, :3] = _recoloured(self._model.mat_rgba[:, :3], rng)
         if "light" in self._kinds:
             self._light(rng)

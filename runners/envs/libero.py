@@ -74,6 +74,7 @@ class LiberoEnv:
         self._renderer: Any = None
         self._stepper: Any = None
         self._sample: Any = None
+        self._start_state: NDArray[np.float64] | None = None
 
     def reset(self, *, init_index: int, seed: int) -> TimeStep:
         """Draw the fixtures, set init state or layout ``init_index``, let everything settle. See ``Env.reset``."""
@@ -120,6 +121,7 @@ class LiberoEnv:
         """Set ``init_state`` (time, qpos, qvel) and let everything settle."""
         from runners.envs.libero_stepper import LeanStepper
 
+        self._start_state = init_state
         self._control_env.set_init_state(init_state)
         self._stepper = LeanStepper(self._robosuite_env())
         success = False
