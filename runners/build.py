@@ -88,6 +88,7 @@ def _libero(config: RunConfig) -> Simulator:
     from runners.assets import resolve_assets
     from runners.envs.libero import make_libero_env
     from runners.envs.libero_runtime import prepare
+    from runners.envs.libero_wide import NUM_WIDE_LAYOUTS
 
     suite = config.suite
     assets = resolve_assets(config.assets, suite=suite.name, render=render_mode(suite, config.assets))
@@ -104,7 +105,8 @@ def _libero(config: RunConfig) -> Simulator:
             success_rule=suite.success_rule,
         )
 
-    return Simulator(make_env, LIBERO_INIT_STATES, assets.provenance, prepare(assets.root))
+    num_init_states = NUM_WIDE_LAYOUTS if suite.placement == "wide" else LIBERO_INIT_STATES
+    return Simulator(make_env, num_init_states, assets.provenance, prepare(assets.root))
 
 
 #: hf-libero ships 50 initial states with every task.
@@ -124,7 +126,8 @@ def build_arms(config: RunConfig) -> Arms:
     Raises:
         ValueError: a model setting that does not fit. FileNotFoundError: the checkpoint is missing.
     """
-    return _expert_arms(config) if config.model.name == "expert" else _model_arms(config)
+    builders: dict[str, Callable[[RunConfig], Arms]] = {"expert": _expert_arms, "replay": _replay_arms}
+    return builders.get(config.model.name, _model_arms)(config)
 
 
 def _expert_arms(config: RunConfig) -> Arms:
@@ -135,7 +138,18 @@ def _expert_arms(config: RunConfig) -> Arms:
     return Arms(expert, second, "cpu", None, "float64", None, resolved_cache={"name": "none"})
 
 
+def _replay_arms(config: RunConfig) -> Arms:
+    from runners.controls.replay import ReplayPolicy
+    from runners.experts import build_expert
+
+    make_env = build_simulator(config).make_env
+    arms = [ReplayPolicy(make_env, build_expert(config.suite.name)) for _ in range(1 + config.runner.self_pair)]
+    second = arms[1] if config.runner.self_pair else None
+    return Arms(arms[0], second, "cpu", None, "float64", None, resolved_cache={"name": "none"})
+
+
 def _model_arms(config: RunConfig) -> Arms:
+    from runners.controls.blind import BlindPolicy
     from vlacache.core.policies import build_cache_policy
     from vlacache.models.factory import ModelConfig, load_model
     from vlacache.models.policy import CachedPolicy
@@ -145,7 +159,7 @@ def _model_arms(config: RunConfig) -> Arms:
     # Untrained weights keep ModelConfig's own seed: another `seed` means other episodes, not another model.
     loaded = load_model(
         ModelConfig(
-            name=model.name,
+            name=model.name if model.base is None else model.base,
             checkpoint=model.checkpoint,
             dtype=model.dtype,
             num_open_loop_steps=model.num_open_loop_steps,
@@ -157,9 +171,10 @@ def _model_arms(config: RunConfig) -> Arms:
     if config.cache.name != "none" or config.runner.self_pair:
         policy = CachedPolicy(loaded, build_cache_policy(config.cache.name, config.cache.numbers))
     accelerator = accelerator_name(device)
+    is_blind = model.base is not None
     return Arms(
-        baseline,
-        policy,
+        BlindPolicy(baseline) if is_blind else baseline,
+        BlindPolicy(policy) if is_blind and policy is not None else policy,
         device=accelerator or "cpu",
         accelerator=accelerator,
         dtype=loaded.info.dtype,

@@ -58,7 +58,7 @@ class SuiteConfig:
     max_steps: Count
     success_rule: Literal["first", "final_step", "any_step"]
     reseed: Literal["episode", "task"] = "episode"
-    placement: Literal["official"] = "official"
+    placement: Literal["official", "wide"] = "official"
     render: Literal["reference", "fast"] | None = None
 
     @property
@@ -69,9 +69,13 @@ class SuiteConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelSection:
-    """``configs/model``: which policy; becomes ``vlacache.models.factory.ModelConfig`` in ``runners/build.py``."""
+    """``configs/model``: which policy; becomes ``vlacache.models.factory.ModelConfig`` in ``runners/build.py``.
+
+    ``base``: for ``blind``, the model behind the closed eyes.
+    """
 
     name: StrictStr
+    base: StrictStr | None = None
     checkpoint: StrictStr | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     num_open_loop_steps: Count | None = None
@@ -120,6 +124,13 @@ class RunConfig:
     runner: RunnerConfig
     logger: LoggerConfig
 
+
+#: Models that run without a cache, and why.
+ONE_ARM_MODELS: dict[str, str] = {
+    "expert": "has no keys and values to reuse",
+    "replay": "has no keys and values to reuse",
+    "blind": "is a control for tables of caches",
+}
 
 SECTIONS: dict[str, type] = {
     "suite": SuiteConfig,
@@ -261,10 +272,11 @@ _RUN_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV
 
 
 def _check_arms(config: RunConfig) -> None:
-    if config.model.name == "expert" and config.cache.name != "none":
-        raise ConfigError(
-            f"model=expert has no keys and values to reuse, got cache={config.cache.name}: add cache=none"
-        )
+    name = config.model.name
+    if name in ONE_ARM_MODELS and config.cache.name != "none":
+        raise ConfigError(f"model={name} {ONE_ARM_MODELS[name]}, got cache={config.cache.name}: add cache=none")
+    if (name == "blind") != (config.model.base is not None):
+        raise ConfigError("model.base: the model to blind, needed by model=blind and by no other")
     if config.runner.self_pair and config.cache.name != "none":
         raise ConfigError(
             f"runner.self_pair compares the baseline with itself, got cache={config.cache.name}: add cache=none"

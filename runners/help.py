@@ -137,7 +137,7 @@ _KEY_LINE = re.compile(r"^(?P<key>[a-z_]+):(?P<value>[^#]*)(#\s*(?P<comment>.*))
 def _merged_rows(folder: Path, choice: str) -> Rows:
     """Rows of a file; those of the parts it is made of first, its own values in place."""
     path = folder / f"{choice}.yaml"
-    parts = re.findall(r"^  - (_[a-z]+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    parts = re.findall(r"^  - (?!_self_)([a-z_]+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     rows: Rows = {}
     for part in parts:
         rows.update(_rows(folder / f"{part}.yaml"))

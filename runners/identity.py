@@ -54,6 +54,7 @@ EPISODE_SOURCES: tuple[str, ...] = (
     "vlacache",
     "runners/envs",
     "runners/experts",
+    "runners/controls",
     "runners/assets",
     "runners/rollout.py",
 )

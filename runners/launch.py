@@ -235,7 +235,7 @@ def _git(root: Path, *words: str) -> str:
 def _report(run_dir: Path) -> None:
     from runners.report import print_report, write_report
 
-    write_report(run_dir)
+    write_report(run_dir, controls=RESULTS)
     print_report(run_dir)
     print(f" report {run_dir}/report.md\n figures {run_dir}/summary.json\n plots {run_dir}/plots/")
 

@@ -29,16 +29,18 @@ from runners.assets import ResolvedAssets
 from runners.envs.base import EnvSpec, SuccessRule, TimeStep
 from runners.envs.conventions import quat_xyzw_to_axis_angle, rotate_180
 from runners.envs.libero_runtime import prepare
-from runners.envs.libero_tasks import LIBERO_SUITES, LiberoTask, load_task
+from runners.envs.libero_placement import sampled_state, training_rng, wide_state
+from runners.envs.libero_tasks import CAMERAS, LIBERO_SUITES, LiberoTask, load_task
+from runners.envs.libero_wide import NUM_WIDE_LAYOUTS, Stream, sample_wide_layout
+from runners.envs.libero_wide import SUITE as WIDE_SUITE
 from runners.envs.lifecycle import EpisodeLifecycle
 from vlacache.types import LIBERO_ACTION_SPEC, Observation
 
 __all__ = ["LIBERO_SUITES", "LiberoEnv", "make_libero_env"]
 
 Reseed = Literal["episode", "task"]
+Placement = Literal["official", "wide"]
 
-#: Our camera name -> robosuite's.
-CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
 CONTROL_HZ = 20.0
 NUM_SETTLE_STEPS = 10
 SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
@@ -72,14 +74,41 @@ class LiberoEnv:
         self._renderer: Any = None
         self._stepper: Any = None
         self._sample: Any = None
+        self._start_state: NDArray[np.float64] | None = None
 
     def reset(self, *, init_index: int, seed: int) -> TimeStep:
-        """Draw the fixtures, set init state ``init_index``, let everything settle. See ``Env.reset``."""
-        from runners.envs.libero_reset import private_numpy_seed
-        from runners.envs.libero_stepper import LeanStepper
-
+        """Draw the fixtures, set init state or layout ``init_index``, let everything settle. See ``Env.reset``."""
         self._lifecycle.check_reset(init_index)
         robosuite_env = self._robosuite_env()
+        self._draw_placement(seed)
+        if self.spec.placement == "wide":
+            layout = sample_wide_layout(Stream.EVALUATION, self.spec.task_id, init_index, seed)
+            return self._begin(wide_state(robosuite_env, layout))
+        return self._begin(self._init_states[init_index])
+
+    def reset_training(self, *, index: int, seed: int) -> TimeStep:
+        """Start an episode for training data, which no evaluation ever starts from.
+
+        Args:
+            index: number of the episode, from 0. seed: of the whole collection.
+
+        Raises:
+            RuntimeError: with ``reseed="task"``, where episodes depend on those before them.
+        """
+        if self._reseed != "episode":
+            raise RuntimeError('training episodes need reseed="episode": build the env with it')
+        robosuite_env = self._robosuite_env()
+        rng = training_rng(self.spec.task_id, index, seed)
+        self._draw_placement(int(rng.integers(2**32)))
+        if self.spec.placement == "wide":
+            layout = sample_wide_layout(Stream.TRAINING, self.spec.task_id, index, seed)
+            return self._begin(wide_state(robosuite_env, layout))
+        return self._begin(sampled_state(robosuite_env, rng))
+
+    def _draw_placement(self, seed: int) -> None:
+        """robosuite's reset: robot at its start, fixtures and objects where LIBERO's sampler puts them."""
+        from runners.envs.libero_reset import private_numpy_seed
+
         rng_state = self._rng_state
         if self._reseed == "episode":
             rng_state = None
@@ -87,8 +116,14 @@ class LiberoEnv:
         with private_numpy_seed(seed=seed, state=rng_state) as end_state:
             self._control_env.reset()
         self._rng_state = end_state
-        self._control_env.set_init_state(self._init_states[init_index])
-        self._stepper = LeanStepper(robosuite_env)
+
+    def _begin(self, init_state: NDArray[np.float64]) -> TimeStep:
+        """Set ``init_state`` (time, qpos, qvel) and let everything settle."""
+        from runners.envs.libero_stepper import LeanStepper
+
+        self._start_state = init_state
+        self._control_env.set_init_state(init_state)
+        self._stepper = LeanStepper(self._robosuite_env())
         success = False
         for _ in range(NUM_SETTLE_STEPS):
             success = self._advance(SETTLE_ACTION)
@@ -116,6 +151,11 @@ class LiberoEnv:
         from runners.envs.libero_state import LiberoState
 
         return LiberoState.of(self._robosuite_env())
+
+    def observed_qpos(self) -> NDArray[np.float64]:
+        """Joint positions float64[nq] of the instant that ``observe`` shows, 4 ms before the state of ``privileged``."""
+        self._lifecycle.check_observe(())
+        return self._sample.qpos.copy()
 
     def close(self) -> None:
         """Free renderer and simulator. May be called twice; every other call raises ``RuntimeError`` afterwards."""
@@ -168,7 +208,7 @@ def make_libero_env(
         suite: ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` or ``libero_90``.
         task_id: in the official order. assets: from ``runners.assets.resolve_assets``.
         max_steps: None for the suite's own limit. reseed: see the module docstring.
-        placement: ``official``, the init states of the package. render: must agree with ``assets.provenance.render``.
+        placement: ``official``, the init states of the package, or ``wide`` (libero_spatial), see ``libero_wide``. render: must agree with ``assets.provenance.render``.
         success_rule: when an episode ends. image_size: pixels, 256 by the protocol.
         allow_untested_mujoco: run on any MuJoCo and mark the run.
 
@@ -179,6 +219,8 @@ def make_libero_env(
     _check_arguments(assets, max_steps, reseed, placement, render, success_rule, image_size)
     if suite not in LIBERO_SUITES:
         raise ValueError(f"suite: expected one of {', '.join(LIBERO_SUITES)}, got {suite!r}")
+    if placement == "wide" and suite != WIDE_SUITE:
+        raise ValueError(f"suite.placement=wide: written for {WIDE_SUITE}, got suite {suite}; use placement=official")
     versions = prepare(assets.root, allow_untested_mujoco=allow_untested_mujoco)
     task = load_task(suite, task_id)
     spec = EnvSpec(
@@ -190,7 +232,7 @@ def make_libero_env(
         cameras=tuple(CAMERAS),
         action_spec=LIBERO_ACTION_SPEC,
         success_rule=success_rule,
-        num_init_states=len(task.init_states),
+        num_init_states=NUM_WIDE_LAYOUTS if placement == "wide" else len(task.init_states),
         assets=assets.provenance,
         placement=placement,
         versions={**versions, "reseed": reseed},
@@ -209,7 +251,7 @@ def _check_arguments(
 ) -> None:
     choices = {
         "reseed": (reseed, get_args(Reseed)),
-        "placement": (placement, ("official",)),
+        "placement": (placement, get_args(Placement)),
         "render": (render, (assets.provenance.render,)),
         "success_rule": (success_rule, get_args(SuccessRule)),
     }

@@ -19,6 +19,9 @@ LIBERO_SUITES: dict[str, int] = {
     "libero_90": 400,
 }
 
+#: Our camera name -> robosuite's.
+CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
+
 
 @dataclass(frozen=True, slots=True)
 class LiberoTask:

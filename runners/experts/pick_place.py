@@ -22,6 +22,7 @@ from runners.experts.reach import Obstacles, clamp_to_reach
 CARRY_SPEED = 0.75
 LIFT_HEIGHT = 0.10
 CARRY_CLEARANCE = 0.055  # of the object above everything on the way
+NEARLY_OVER = 0.06  # of the place, when the arm cannot get nearer at the carrying height
 CARRY_WIDTH = 0.09  # half width of the corridor that must be cleared
 RETREAT_HEIGHT = 0.15
 OVERHEAD = 0.25  # of the object that must be free before it is lifted
@@ -164,12 +165,22 @@ class PickAndPlace:
             case Phase.LIFT:
                 return abs(error[2]) < 0.02 or steps > 50
             case Phase.CARRY:
-                return float(np.linalg.norm(thing[:2] - place[:2])) < (0.010 if steps < 45 else 0.022)
+                aside = float(np.linalg.norm(thing[:2] - place[:2]))
+                return aside < (0.010 if steps < 45 else 0.022) or (
+                    aside < NEARLY_OVER and self._is_at_limit(state, hand, hand + error)
+                )
             case Phase.LOWER:
                 return bool(thing[2] <= place[2]) or steps > 40
             case Phase.OPEN:
                 return steps >= OPEN_STEPS - 1
         return False
+
+    @staticmethod
+    def _is_at_limit(state: LiberoState, hand: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
+        """As near as the arm gets at this height: over a far place it reaches farther on the way down."""
+        reachable = clamp_to_reach(target, state.base_pos)
+        is_clamped = float(np.linalg.norm(target - reachable)) > 0.003
+        return is_clamped and float(np.linalg.norm(reachable - hand)) < 0.012
 
     def _target(
         self, hand: NDArray[np.float64], thing: NDArray[np.float64], place: NDArray[np.float64]

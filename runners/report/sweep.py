@@ -13,6 +13,7 @@ import pandas as pd
 
 from runners.files import write_text_atomic
 from runners.journal import EPISODES_FILE, RUN_FILE
+from runners.report.controls import find_controls, judge_controls
 from runners.report.load import RunFrames, load_run
 from runners.report.pairs import PAIR_KEY, is_mirrored, pair_episodes
 from runners.report.summary import build_summary
@@ -95,8 +96,10 @@ def collect_sweep(root: Path) -> Sweep:
     )
     first = next(iter(summaries.values()))
     common = {name: first[name] for name in (*COMPARABLE_FIELDS, "assets")}
-    notes = _note_episodes(loaded) + _note_skipped(skipped)
-    return Sweep(root.name, tuple(compared), _reference_row(rows, summaries), common, tuple(notes), skipped)
+    reference = _reference_row(rows, summaries)
+    controls = judge_controls(find_controls(root.absolute().parent, first), reference["success"])
+    notes = controls + _note_episodes(loaded) + _note_skipped(skipped)
+    return Sweep(root.name, tuple(compared), reference, common, tuple(notes), skipped)
 
 
 def _load_arms(root: Path) -> tuple[dict[str, RunFrames], dict[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.files import write_text_atomic
+from runners.report.controls import add_controls, find_controls
 from runners.report.load import load_run
 from runners.report.markdown import format_markdown
 from runners.report.summary import build_summary
@@ -14,8 +15,12 @@ from runners.report.summary import build_summary
 PLOTS = "plots"
 
 
-def write_report(run_dir: str | Path) -> dict[str, Any]:
+def write_report(run_dir: str | Path, controls: str | Path | None = None) -> dict[str, Any]:
     """Write ``summary.json``, ``report.md`` and ``plots/*.png`` into ``run_dir``; returns the summary.
+
+    Args:
+        run_dir: folder of the run. controls: folder in which runs of ``model=blind`` and ``model=replay`` are looked
+            for; None for the folder that ``run_dir`` is in.
 
     The same records give the same bytes: nothing here reads a clock or a random source without a fixed seed.
 
@@ -27,6 +32,7 @@ def write_report(run_dir: str | Path) -> dict[str, Any]:
     root = Path(run_dir)
     frames = load_run(root)
     summary = build_summary(frames)
+    add_controls(summary, find_controls(root.absolute().parent if controls is None else Path(controls), summary))
     write_text_atomic(root / "summary.json", to_json(summary))
     plots = write_plots(frames, summary, root / PLOTS)
     write_text_atomic(root / "report.md", format_markdown(summary, frames.run, [f"{PLOTS}/{name}" for name in plots]))

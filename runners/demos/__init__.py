@@ -1,0 +1,1 @@
+"""Demonstrations: episodes of the scripted experts, recorded for training. The format is in ``dataset``."""

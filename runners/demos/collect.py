@@ -1,0 +1,257 @@
+"""Collects demonstrations with several processes. What is on disk is not made again, and the seed decides all of it.
+
+Demo ``n`` of a task is the first success among training episodes ``n * MAX_ATTEMPTS`` and the following ones, so
+neither the number of workers nor a kill changes what is recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runners.demos.dataset import (
+    VIEWS,
+    EpisodeMeta,
+    episode_path,
+    find_episodes,
+    read_info,
+    write_episode,
+    write_meta,
+)
+from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording
+from runners.files import remove_leftovers
+from runners.lock import RunLock
+
+MAX_ATTEMPTS = 20
+#: Demos of one task that a worker makes in one go: building an env costs about as much as a demo.
+BLOCK = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What to collect; all but ``demos_per_task`` must stay the same when a collection goes on.
+
+    Attributes:
+        tasks: task ids; demo ``n`` of the k-th is episode ``n * len(tasks) + k``, so every beginning is balanced.
+        assets, render: as for ``runners.assets.resolve_assets``.
+    """
+
+    suite: str
+    tasks: tuple[int, ...]
+    demos_per_task: int
+    seed: int
+    placement: str = "official"
+    assets: str = "builtin"
+    render: str = "fast"
+    recording: Recording = Recording()
+
+    def episode_index(self, task_id: int, number: int) -> int:
+        """Number of an episode in the data set."""
+        return number * len(self.tasks) + self.tasks.index(task_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a collection took. ``seconds`` wall time of all workers together."""
+
+    num_demos: int
+    num_attempts: int
+    num_pictures: int
+    num_bytes: int
+    seconds: float
+
+    def describe(self) -> str:
+        """One line for the terminal."""
+        demos = max(self.num_demos, 1)
+        return (
+            f"{self.num_demos} demos from {self.num_attempts} tries in {self.seconds:.0f} s: "
+            f"{self.seconds / demos:.2f} s a demo, {self.num_pictures / max(self.seconds, 1e-9):.1f} pictures/s, "
+            f"{self.num_bytes / demos / 1e3:.0f} kB a demo"
+        )
+
+
+def collect(
+    collection: Collection, root: Path, *, workers: int = 1, progress: Callable[[str], None] = print
+) -> Cost:
+    """Make the demos that are missing below ``root``.
+
+    Args:
+        collection: what to make. root: folder of the data set. workers: processes; 1 records in this one.
+        progress: told of every finished block in a line of text.
+
+    Raises:
+        ValueError: ``root`` holds a collection of other settings. RuntimeError: another process collects into
+            ``root``, or the expert fails ``MAX_ATTEMPTS`` times in a row.
+    """
+    begun = time.perf_counter()
+    root.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(root / ".lock")
+    try:
+        settings = _settings(collection)
+        _check_settings(root, settings)
+        episodes = _clean_and_find(root)
+        known = set(episodes)
+        blocks = _missing_blocks(collection, known)
+        total = len(collection.tasks) * collection.demos_per_task
+        write_meta(root, episodes, settings, fps=20)
+        for made in _run(collection, root, blocks, workers):
+            episodes |= {meta.episode_index: meta for meta in made}
+            write_meta(root, episodes, settings, fps=20)
+            new = [meta for index, meta in episodes.items() if index not in known]
+            cost = _cost(root, new, time.perf_counter() - begun)
+            progress(f"{len(episodes)}/{total}; {cost.describe()}")
+        return _cost(root, [meta for index, meta in episodes.items() if index not in known], time.perf_counter() - begun)
+    finally:
+        lock.release(forget=True)
+
+
+def _run(
+    collection: Collection, root: Path, blocks: list[tuple[int, list[int]]], workers: int
+) -> Iterator[list[EpisodeMeta]]:
+    """Record the blocks; yields the episodes of each."""
+    if workers == 1:
+        with contextlib.closing(_Worker(collection, root)) as worker:
+            for task_id, numbers in blocks:
+                yield worker.record(task_id, numbers)
+        return
+    context = multiprocessing.get_context("spawn")  # a forked child would share this process's OpenGL context
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(collection, root)) as pool:
+        futures = [pool.submit(_record, task_id, numbers) for task_id, numbers in blocks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Worker:
+    """One process's env of the task at hand."""
+
+    def __init__(self, collection: Collection, root: Path) -> None:
+        from runners.assets import resolve_assets
+
+        self._collection, self._root = collection, root
+        self._assets = resolve_assets(collection.assets, suite=collection.suite, render=collection.render)
+        self._env: Any = None
+
+    def record(self, task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
+        """Record and write demos ``numbers`` of one task."""
+        from runners.envs.libero import make_libero_env
+        from runners.experts import build_expert
+
+        collection = self._collection
+        self.close()
+        self._env = make_libero_env(
+            collection.suite,
+            task_id,
+            assets=self._assets,
+            max_steps=collection.recording.max_steps + TAIL_STEPS,
+            placement=collection.placement,
+            render=collection.render,
+            success_rule="any_step",
+        )
+        recorder = DemoRecorder(self._env, build_expert(collection.suite), collection.recording)
+        return [self._record_one(recorder, task_id, number) for number in numbers]
+
+    def _record_one(self, recorder: DemoRecorder, task_id: int, number: int) -> EpisodeMeta:
+        collection, spec = self._collection, self._env.spec
+        for attempt in range(MAX_ATTEMPTS):
+            index = number * MAX_ATTEMPTS + attempt
+            result = recorder.record(index=index, seed=collection.seed)
+            if result is None:
+                continue
+            rows, success_row = result
+            pictures = rows.columns[f"observation.images.{VIEWS[0]}"]
+            meta = EpisodeMeta(
+                episode_index=collection.episode_index(task_id, number),
+                length=len(rows),
+                num_frames=sum(picture is not None for picture in pictures),
+                success_row=success_row,
+                tasks=[spec.instruction],
+                task_index=task_id,
+                suite=spec.suite,
+                placement=spec.placement,
+                assets=spec.assets.label,
+                seed=collection.seed,
+                training_index=index,
+                attempts=attempt + 1,
+            )
+            write_episode(self._root, meta, rows)
+            return meta
+        raise RuntimeError(
+            f"{collection.suite} task {task_id}: the expert failed {MAX_ATTEMPTS} training episodes in a row "
+            f"(demo {number}, seed {collection.seed}); less noise may help"
+        )
+
+    def close(self) -> None:
+        """Free the env."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+
+_worker: _Worker | None = None
+
+
+def _start(collection: Collection, root: Path) -> None:
+    global _worker
+    _worker = _Worker(collection, root)
+
+
+def _record(task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
+    assert _worker is not None  # the pool's initializer
+    return _worker.record(task_id, numbers)
+
+
+def _settings(collection: Collection) -> dict[str, Any]:
+    """What has to stay the same, JSON-ready; the assets by their digest."""
+    from runners.assets import resolve_assets
+
+    assets = resolve_assets(collection.assets, suite=collection.suite, render=collection.render).provenance
+    kept = replace(collection, tasks=(), demos_per_task=0)
+    settings = {key: value for key, value in asdict(kept).items() if key not in ("tasks", "demos_per_task", "assets")}
+    settings["recording"]["jitter"] = list(collection.recording.jitter)
+    return {**settings, "tasks": list(collection.tasks), "assets": assets.label, "tail_steps": TAIL_STEPS}
+
+
+def _check_settings(root: Path, settings: dict[str, Any]) -> None:
+    info = read_info(root)
+    there = settings if info is None else info["collection"]
+    differing = sorted(key for key in settings if there.get(key) != settings[key])
+    if differing:
+        told = "; ".join(f"{key}: {there.get(key)!r} there, {settings[key]!r} asked for" for key in differing)
+        raise ValueError(f"{root.name} holds demos of other settings ({told}): use another folder")
+
+
+def _clean_and_find(root: Path) -> dict[int, EpisodeMeta]:
+    for folder in root.glob("data/chunk-*"):
+        remove_leftovers(folder)
+    return find_episodes(root)
+
+
+def _missing_blocks(collection: Collection, known: set[int]) -> list[tuple[int, list[int]]]:
+    """Tasks and demo numbers that are not on disk, early numbers of all tasks first."""
+    blocks = []
+    for first in range(0, collection.demos_per_task, BLOCK):
+        for task_id in collection.tasks:
+            numbers = range(first, min(first + BLOCK, collection.demos_per_task))
+            missing = [n for n in numbers if collection.episode_index(task_id, n) not in known]
+            if missing:
+                blocks.append((task_id, missing))
+    return blocks
+
+
+def _cost(root: Path, episodes: list[EpisodeMeta], seconds: float) -> Cost:
+    return Cost(
+        num_demos=len(episodes),
+        num_attempts=sum(meta.attempts for meta in episodes),
+        num_pictures=len(VIEWS) * sum(meta.num_frames for meta in episodes),
+        num_bytes=sum(episode_path(root, meta.episode_index).stat().st_size for meta in episodes),
+        seconds=seconds,
+    )

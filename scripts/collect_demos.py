@@ -1,0 +1,68 @@
+"""Record demonstrations of the scripted expert: python scripts/collect_demos.py --placement wide --demos-per-task 200
+
+The same command goes on where it was stopped; more --demos-per-task add to what is there. See docs/demonstrations.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from runners.config import NUM_TASKS
+from runners.demos.collect import Collection, collect
+from runners.demos.episode import Recording
+from runners.demos.looks import JITTERS
+from runners.demos.noise import NoiseSettings
+from runners.envs.libero_tasks import LIBERO_SUITES
+
+
+def main() -> int:
+    """Collect, print the cost."""
+    arguments = _parse()
+    suite = arguments.suite
+    noise = NoiseSettings(arguments.noise, arguments.rotation_noise)
+    collection = Collection(
+        suite=suite,
+        tasks=tuple(arguments.tasks or range(NUM_TASKS[suite])),
+        demos_per_task=arguments.demos_per_task,
+        seed=arguments.seed,
+        placement=arguments.placement,
+        assets=arguments.assets,
+        render=arguments.render,
+        recording=Recording(arguments.frame_stride, LIBERO_SUITES[suite], noise, tuple(arguments.jitter)),
+    )
+    root = arguments.output or Path("results") / "demos" / f"{suite}-{arguments.placement}-s{arguments.seed}"
+    try:
+        cost = collect(collection, root, workers=arguments.workers)
+    except (ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"{root}: {cost.describe()}")
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", choices=sorted(LIBERO_SUITES), default="libero_spatial")
+    parser.add_argument("--placement", choices=("official", "wide"), default="official")
+    parser.add_argument("--tasks", type=int, nargs="+", help="task ids; all of the suite by default")
+    parser.add_argument("--demos-per-task", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other demonstrations")
+    parser.add_argument("--output", type=Path, help="folder; results/demos/<suite>-<placement>-s<seed> by default")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--assets", default="builtin", help="builtin, auto or a folder, as for run.py")
+    parser.add_argument("--render", choices=("fast", "reference"), default="fast")
+    parser.add_argument("--frame-stride", type=int, default=3, help="env steps between two rows with pictures")
+    parser.add_argument("--noise", type=float, default=NoiseSettings().translation, help="largest std of translation")
+    parser.add_argument("--rotation-noise", type=float, default=NoiseSettings().rotation)
+    parser.add_argument("--jitter", nargs="*", choices=JITTERS, default=[], help="looks drawn anew for each demo")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Demonstrations from the simulator to the disk and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from runners.demos import collect as collect_module
+from runners.demos.collect import Collection, collect
+from runners.demos.dataset import (
+    SCHEMA,
+    VIEWS,
+    EpisodeMeta,
+    decode_picture,
+    episode_path,
+    find_episodes,
+    read_episode,
+    read_info,
+)
+from runners.demos.episode import TAIL_STEPS, Recording
+
+pytestmark = pytest.mark.sim
+
+COLLECTION = Collection(
+    suite="libero_spatial",
+    tasks=(7, 2),
+    demos_per_task=1,
+    seed=3,
+    placement="wide",
+    recording=Recording(frame_stride=20, jitter=("colour", "light", "camera")),
+)
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demos")
+    collect(COLLECTION, folder, progress=lambda line: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def episode(root: Path) -> pa.Table:
+    return read_episode(root, 0)
+
+
+def column(table: pa.Table, name: str) -> np.ndarray:
+    return np.array(table.column(name).to_pylist())
+
+
+def test_files_and_meta(root: Path) -> None:
+    info = read_info(root)
+    assert info is not None
+    assert (info["fps"], info["total_episodes"], info["total_tasks"]) == (20, 2, 2)
+    assert set(info["features"]) == set(SCHEMA.names)
+    assert info["collection"]["placement"] == "wide"
+    assert info["collection"]["assets"].startswith("builtin@")
+    lines = [json.loads(line) for line in (root / "meta/episodes.jsonl").read_text().splitlines()]
+    assert [(line["episode_index"], line["task_index"]) for line in lines] == [(0, 7), (1, 2)]
+    assert [EpisodeMeta(**line) for line in lines] == list(find_episodes(root).values())
+    tasks = [json.loads(line) for line in (root / "meta/tasks.jsonl").read_text().splitlines()]
+    assert {t["task_index"]: t["task"].split()[-9] for t in tasks}.keys() == {2, 7}
+    assert info["total_frames"] == sum(line["length"] for line in lines)
+
+
+def test_rows(root: Path, episode: pa.Table) -> None:
+    meta = find_episodes(root)[0]
+    assert episode.schema.names == SCHEMA.names
+    assert episode.num_rows == meta.length == meta.success_row + TAIL_STEPS + 1
+    np.testing.assert_array_equal(column(episode, "frame_index"), np.arange(meta.length))
+    np.testing.assert_allclose(column(episode, "timestamp"), np.arange(meta.length) / 20, rtol=1e-6)
+    success = column(episode, "success")
+    assert success.argmax() == meta.success_row
+    action, executed = column(episode, "action"), column(episode, "executed_action")
+    assert np.abs(action).max() <= 1
+    assert np.abs(executed).max() <= 1
+    np.testing.assert_array_equal(action[:, 6], executed[:, 6])
+    disturbed = np.abs(action - executed).max(axis=1) > 0
+    assert disturbed[: meta.success_row + 1].mean() > 0.9
+    assert not disturbed[meta.success_row + 1 :].any()
+
+
+def test_pictures_are_every_stride_until_success(root: Path, episode: pa.Table) -> None:
+    meta = find_episodes(root)[0]
+    stride = COLLECTION.recording.frame_stride
+    for view in VIEWS:
+        cells = episode.column(f"observation.images.{view}").to_pylist()
+        rows = [row for row, cell in enumerate(cells) if cell is not None]
+        assert rows == list(range(rows[0], meta.success_row + 1, stride))
+        assert rows[0] < stride
+        assert len(rows) == meta.num_frames
+        picture = decode_picture(cells[rows[0]])
+        assert (picture.shape, picture.dtype) == ((256, 256, 3), np.uint8)
+        assert picture.std() > 5
+
+
+def test_labels(root: Path, episode: pa.Table) -> None:
+    """The bowl ends on the plate, in the hand until shortly before, and in the picture of the front camera."""
+    target, goal = column(episode, "aux.target_offset"), column(episode, "aux.goal_offset")
+    success_row = find_episodes(root)[0].success_row
+    assert np.linalg.norm(target[0] - goal[0]) > 0.1
+    assert np.linalg.norm((target - goal)[success_row, :2]) < 0.03
+    assert np.linalg.norm(target[success_row]) < 0.1
+    pixels = column(episode, "aux.agentview.target")
+    assert (pixels >= 0).all()
+    assert (pixels <= 1).all()
+    assert np.abs(pixels[0] - pixels[-1]).max() > 0.05
+
+
+def test_same_seed_same_bytes_also_in_pieces(root: Path, tmp_path: Path) -> None:
+    """One demo, a torn file of a killed writer, then the rest: the same files as in one go."""
+    collect(COLLECTION, tmp_path, progress=lambda line: None)
+    path = episode_path(tmp_path, 1)
+    path.unlink()
+    torn = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    torn.write_bytes(b"half")
+    cost = collect(COLLECTION, tmp_path, progress=lambda line: None)
+    assert cost.num_demos == 1
+    assert not torn.exists()
+    assert digests(tmp_path) == digests(root)
+
+
+def test_finished_collection_makes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect_module._Worker, "record", lambda *_: pytest.fail("recorded again"))
+    assert collect(COLLECTION, root, progress=lambda line: None).num_demos == 0
+
+
+def test_other_settings_are_refused(root: Path) -> None:
+    for other in (replace(COLLECTION, seed=4), replace(COLLECTION, placement="official")):
+        with pytest.raises(ValueError, match=r"other settings \((seed|placement): "):
+            collect(other, root, progress=lambda line: None)
+
+
+def test_blocks_are_balanced_over_tasks() -> None:
+    collection = replace(COLLECTION, tasks=(0, 5), demos_per_task=12)
+    blocks = collect_module._missing_blocks(collection, known={0, 3})
+    assert [(task, numbers[0], len(numbers)) for task, numbers in blocks] == [(0, 1, 9), (5, 0, 9), (0, 10, 2), (5, 10, 2)]
+    numbers = {collection.episode_index(task, n) for task, block in blocks for n in block}
+    assert numbers == set(range(24)) - {0, 3}
+
+
+def test_settings_are_json() -> None:
+    settings = collect_module._settings(COLLECTION)
+    assert json.loads(json.dumps(settings)) == settings
+    assert settings["recording"]["noise"] == asdict(COLLECTION.recording.noise)
