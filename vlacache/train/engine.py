@@ -93,7 +93,7 @@ class Engine:
         for master in self._masters:
             master.grad = None
         if self._work is not self.net:
-            torch._foreach_copy_(self._copies, self._masters)
+            torch._foreach_copy_(list[Tensor](self._copies), list[Tensor](self._masters))
 
     def _pass(self, micro: MicroBatch, weight: float) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         inputs, targets = _moved(micro.inputs, self._device), _moved(micro.targets, self._device)
@@ -128,7 +128,8 @@ class Engine:
 
 def _groups(net: TrainNet, weight_decay: float) -> list[dict[str, object]]:
     """Weight decay for matrices; none for norms, biases and embeddings."""
-    decayed, free = [], []
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
     for name, parameter in net.named_parameters():
         is_matrix = parameter.ndim >= 2 and not name.endswith(("embed.weight", "pos_embed"))
         (decayed if is_matrix else free).append(parameter)
@@ -142,5 +143,5 @@ def _one_thread() -> None:
 def _moved(values: _Tensors, device: torch.device) -> _Tensors:
     if device.type == "cpu":
         return values
-    tensors = (getattr(values, f.name) for f in fields(values))
-    return type(values)(*(None if t is None else t.to(device, non_blocking=True) for t in tensors))
+    moved = {f.name: getattr(values, f.name) for f in fields(values)}
+    return type(values)(**{k: None if t is None else t.to(device, non_blocking=True) for k, t in moved.items()})

@@ -79,6 +79,7 @@ def _tower(tower: VisionTower, pixels: Tensor, kept: Tensor) -> Tensor:
     """A ViT on some patches: pixels [I, K, 3 * p * p] normalised, kept int64[I, K] -> [I, K, width]."""
     vit = tower.vit
     weight, bias = vit.patch_embed.proj.weight, vit.patch_embed.proj.bias
+    assert vit.pos_embed is not None
     x = F.linear(pixels, weight.flatten(1), bias)
     x = x + F.embedding(kept, vit.pos_embed[0])
     prefix = [t.expand(x.shape[0], -1, -1) for t in (vit.cls_token, vit.reg_token) if t is not None]

@@ -50,12 +50,13 @@ class RunOptions:
 class Trainer:
     """Trains, evaluates, keeps the best.
 
-    Files in ``folder``: ``state.pt`` (to continue), ``log.jsonl``, ``best/`` (checkpoint with the best closed-loop
-    success) and ``last/`` (checkpoint of the last update).
+    Files in ``folder``: ``state.pt`` (to continue), ``log.jsonl``, ``last/`` (checkpoint of the last update) and
+    ``best/`` (checkpoint with the best closed-loop success) or, without simulator, ``snapshots/<samples>/`` where an
+    evaluation was due.
 
     Args:
         config: numbers of the run. demos: with at least the model's views. folder: of the run.
-        evaluate: see ``Evaluate``; None for none, then ``best/`` is not written. loggers: besides ``log.jsonl``.
+        evaluate: see ``Evaluate``; None on a machine without simulator. loggers: besides ``log.jsonl``.
         init_from: checkpoint whose trunk the run begins with. options: see ``RunOptions``.
 
     Raises:
@@ -152,21 +153,31 @@ class Trainer:
     def _evaluate_if_due(self, threads: int) -> None:
         state, config = self.state, self.config
         due = state.step > 0 and (state.step % config.eval_steps == 0 or state.step == config.total_steps)
-        if self._evaluate is None or not due or state.last_eval == state.step:
+        if not due or state.last_eval == state.step:
             return
-        torch.set_num_threads(threads)
+        if self._evaluate is None:
+            folder = self.folder / "snapshots" / f"{self._samples():08d}"
+            folder.parent.mkdir(exist_ok=True)
+            export_checkpoint(self.engine.averaged_model(), folder, self._card_facts())
+        else:
+            torch.set_num_threads(threads)
+            self._select(self._evaluate)
+            if self.engine.on_cpu:
+                torch.set_num_threads(1)
+        state.last_eval = state.step
+        self.save()
+
+    def _select(self, evaluate: Evaluate) -> None:
+        """Evaluate the averaged weights and keep them when they are the best so far."""
+        state = self.state
         started = time.perf_counter()
-        result = self._evaluate(self.averaged())
-        if self.engine.on_cpu:
-            torch.set_num_threads(1)
+        result = evaluate(self.averaged())
         success = float(result["success"])
-        if state.best is None or success >= state.best:  # of equals the later one, which saw more and noised less
+        if state.best is None or success >= state.best:  # of equals the later one: smaller steps, more averaging
             state.best, state.best_step = success, state.step
             facts = {**self._card_facts(), "validation": result}
             export_checkpoint(self.engine.averaged_model(), self.folder / "best", facts)
-        state.last_eval = state.step
         self._send({"samples": self._samples(), "closed_loop": result, "eval_s": time.perf_counter() - started})
-        self.save()
 
     def _log(self, values: dict[str, float]) -> None:
         """Mean over ``log_steps`` updates."""
