@@ -5,7 +5,6 @@ Heavy imports happen inside the functions, so that a mistake in the command is r
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -90,7 +89,6 @@ def _libero(config: RunConfig) -> Simulator:
     from runners.envs.libero import make_libero_env
     from runners.envs.libero_runtime import prepare
 
-    _load_triton_before_opengl()
     suite = config.suite
     assets = resolve_assets(config.assets, suite=suite.name, render=render_mode(suite, config.assets))
 
@@ -107,15 +105,6 @@ def _libero(config: RunConfig) -> Simulator:
         )
 
     return Simulator(make_env, LIBERO_INIT_STATES, assets.provenance, prepare(assets.root))
-
-
-def _load_triton_before_opengl() -> None:
-    """Importing triton (torchvision does) after Mesa's LLVM crashes the process: two LLVMs, one set of symbols.
-
-    Seen with triton 3.9 and Mesa 22.3; the other order works.
-    """
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401
 
 
 #: hf-libero ships 50 initial states with every task.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,9 +15,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.argv = [sys.argv[0], *argv]
     try:
         code = _run(sys.argv[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nstopped before the first episode", file=sys.stderr)
         code = 130
+    except BrokenPipeError:  # `... --help | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except ModuleNotFoundError as error:
+        print(f"error: {error}. Run `make setup`, then use .venv/bin/python.", file=sys.stderr)
+        code = 2
     sys.exit(code)
 
 

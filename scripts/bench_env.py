@@ -51,6 +51,7 @@ def step_times(suite: str, task: int, assets: str, num_steps: int) -> dict[str, 
     times: dict[str, list[float]] = {"step, robosuite's loop": [], "step, ours": []}
     for env in (ours, theirs):
         env.reset(init_index=0, seed=0)
+    robosuite_env.sim.model._model.opt.disableflags = 0  # ours switches force sensors off; robosuite computes them
     for action in actions:
         times["step, robosuite's loop"].append(milliseconds(robosuite_env.step, action))
         times["step, ours"].append(milliseconds(ours.step, action))

@@ -13,7 +13,7 @@ import argparse
 import json
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ import torch
 if __package__ in (None, ""):  # run from a checkout that is not installed, as on a lent machine
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vlacache.bench.compare import Measured, Row, measure, summarize
+from vlacache.bench.compare import Row, measure, summarize
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
 from vlacache.core.policies import build_cache_policy
-from vlacache.models.factory import LoadedModel, ModelConfig, load_model
+from vlacache.core.schedule import minmax_growth
+from vlacache.models.factory import LoadedModel, ModelConfig, ModelInfo, load_model
 from vlacache.models.policy import CachedPolicy
 
 FIXED_RATIOS = (0.2, 0.4, 0.6, 0.8)
@@ -43,13 +44,16 @@ def build_arms(loaded: LoadedModel) -> dict[str, CachedPolicy]:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Where it was measured."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
-        "device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version(),
-    }  # fmt: skip
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name as Linux gives it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
@@ -59,6 +63,11 @@ HEADER = (
     f"{'arm':16} {'reuse':>6} {'cached':>7} {'total':>8} {'p90':>8} {'prefill':>8} {'decide':>7} {'share':>6} "
     f"{'end2end':>8} {'ideal':>6} {'prefill':>8} {'ideal':>6} {'effic.':>7} {'episode [95 %]':>20} {'age':>4}"
 )
+
+
+LEGEND = """
+reuse, total, prefill, decide, x: over calls that used the cache; cached: share of such calls; ideal: MAC ratio;
+episode: all calls, cold ones and fallbacks included; share: of a dense call; age: oldest K/V used, in calls"""
 
 
 def line(row: Row) -> str:
@@ -73,8 +82,6 @@ def line(row: Row) -> str:
 
 def entropy_error(loaded: LoadedModel, observations: list[Any]) -> dict[str, float]:
     """What reading 16 rows instead of all does to the entropies (nats) and to the official schedule, cold call."""
-    from vlacache.core.schedule import minmax_growth
-
     found = []
     for rows in (16, None):
         policy = CachedPolicy(loaded, build_cache_policy("official", {"entropy_rows": rows}))
@@ -93,6 +100,57 @@ def entropy_error(loaded: LoadedModel, observations: list[Any]) -> dict[str, flo
     }
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """One finished measurement."""
+
+    model: ModelInfo
+    machine: dict[str, Any]
+    episode: str
+    calls: int
+    repeats: int
+    rows: list[Row]
+    sampled_entropy_error: dict[str, float]
+    total_ms: dict[str, list[list[float]]]
+
+    def show(self) -> None:
+        """Print the table."""
+        info, where = self.model, self.machine
+        print(f"{info.name} ({info.weights} weights, {info.num_parameters / 1e6:.1f} M, {info.dtype})")
+        print(f"on {where['device']}, {where['threads']} threads, torch {where['torch']}")
+        print(
+            f"{self.episode}; {self.calls} calls x {self.repeats} repetitions, interleaved; medians; x = none / arm\n"
+        )
+        print(HEADER)
+        for row in self.rows:
+            print(line(row))
+        print(LEGEND)
+        errors = ", ".join(f"{name} {value:.2g}" for name, value in self.sampled_entropy_error.items())
+        print(f"entropy read from 16 rows instead of all: {errors}")
+
+    def write(self, path: Path) -> None:
+        """Store the table and every timed call's total."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def run(loaded: LoadedModel, episode: RecordedEpisode, device: str, repeats: int) -> Benchmark:
+    """Measure all arms."""
+    observations = episode.observations(loaded.num_open_loop_steps)
+    arms = build_arms(loaded)
+    measured = measure(arms, observations, episodes=repeats)
+    return Benchmark(
+        model=loaded.info,
+        machine=machine(torch.device(device)),
+        episode=episode.source,
+        calls=len(observations),
+        repeats=repeats,
+        rows=[summarize(name, measured[name], measured["none"]) for name in arms],
+        sampled_entropy_error=entropy_error(loaded, observations[:5]),
+        total_ms={name: m.column("total_ms").round(3).tolist() for name, m in measured.items()},
+    )
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,47 +163,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=None, help="JSON file for the result")
     args = parser.parse_args()
     loaded = load_model(ModelConfig(args.model, args.checkpoint, dtype=args.dtype, device=args.device))
-    episode = RecordedEpisode.load(args.episode)
-    observations = episode.observations(loaded.num_open_loop_steps)
-    arms = build_arms(loaded)
-    measured = measure(arms, observations, episodes=args.repeats)
-    rows = [summarize(name, measured[name], measured["none"]) for name in arms]
-    error = entropy_error(loaded, observations[:5])
-    where = machine(torch.device(args.device))
-    report(loaded, episode, len(observations), args.repeats, where, rows, error)
+    benchmark = run(loaded, RecordedEpisode.load(args.episode), args.device, args.repeats)
+    benchmark.show()
     if args.output is not None:
-        write(args.output, loaded, episode, where, rows, error, measured)
-
-
-def report(
-    loaded: LoadedModel, episode: RecordedEpisode, calls: int, repeats: int, where: dict[str, Any], rows: list[Row],
-    error: dict[str, float],
-) -> None:  # fmt: skip
-    """Print the table."""
-    info = loaded.info
-    print(f"{info.name} ({info.weights} weights, {info.num_parameters / 1e6:.1f} M, {info.dtype}) on {where['device']}, "
-          f"{where['threads']} threads, torch {where['torch']}")  # fmt: skip
-    print(f"{episode.source}; {calls} calls x {repeats} repetitions, interleaved; medians; x = none / arm\n")
-    print(HEADER)
-    for row in rows:
-        print(line(row))
-    print("\nreuse, total, prefill, decide, x: calls that used the cache; cached: share of such calls; ideal: MAC ratio;")
-    print("episode: all calls, cold ones and fallbacks included; share: of a dense call; age: oldest K/V used, in calls")
-    print("entropy read from 16 rows instead of all: " + ", ".join(f"{k} {v:.3f}" for k, v in error.items()))
-
-
-def write(
-    path: Path, loaded: LoadedModel, episode: RecordedEpisode, where: dict[str, Any], rows: list[Row],
-    error: dict[str, float], measured: dict[str, Measured],
-) -> None:  # fmt: skip
-    """Store the table and every timed call's total."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    result = {
-        "model": asdict(loaded.info), "machine": where, "episode": episode.source, "rows": [asdict(row) for row in rows],
-        "sampled_entropy_error": error,
-        "total_ms": {name: m.column("total_ms").round(3).tolist() for name, m in measured.items()},
-    }  # fmt: skip
-    path.write_text(json.dumps(result, indent=1) + "\n")
+        benchmark.write(args.output)
 
 
 if __name__ == "__main__":

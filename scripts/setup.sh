@@ -54,7 +54,11 @@ install_system_parts() {
 }
 
 install_python_parts() {
-  say "Python packages into $venv: about 3.1 GB to download, 7.8 GB on the disk, 2 to 15 minutes (torch is most of it)."
+  if [ -d "$venv" ] && "$venv/bin/python" -c 'import torch, libero' 2>/dev/null; then
+    say "Bringing the Python packages in $venv up to date; little or nothing to download."
+  else
+    say "Python packages into $venv: about 3.1 GB to download, 7.8 GB on the disk, 2 to 15 minutes (torch is most of it)."
+  fi
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   "$venv/bin/python" -m pip install --quiet --upgrade pip
   # egl-probe's build file is older than what CMake 4 accepts.

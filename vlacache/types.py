@@ -6,7 +6,7 @@ Letters: H, W pixels; P patches of all cameras; S proprio dimension; T actions i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -64,8 +64,8 @@ class ActionSpec:
 
     def differences(self, other: ActionSpec) -> list[str]:
         """Fields in which the two specs differ, as ``name: ours != theirs``."""
-        names = ("dim", "translation", "rotation", "gripper", "low", "high")
-        return [f"{n}: {getattr(self, n)!r} != {getattr(other, n)!r}" for n in names if getattr(self, n) != getattr(other, n)]
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return [f"{name}: {ours!r} != {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
 
 
 #: robosuite OSC_POSE as LIBERO uses it: 1.0 = 5 cm / 0.5 rad, last entry -1 opens and +1 closes.

@@ -30,7 +30,7 @@ def activate(root: Path) -> None:
     if not root.is_dir():
         raise ValueError(f"assets: expected a folder, got {root}; use resolve_assets() to make one")
     write_config()
-    importlib.import_module(_PACKAGE)._assets_path_cache = str(root.resolve())
+    vars(importlib.import_module(_PACKAGE))["_assets_path_cache"] = str(root.resolve())
 
 
 def write_config() -> Path:
@@ -60,8 +60,7 @@ def write_config() -> Path:
         Path(staging).replace(config)
     os.environ["LIBERO_CONFIG_PATH"] = str(folder)
     if (module := sys.modules.get(_PACKAGE)) is not None:  # imported before us: it read the variable already
-        module.libero_config_path = str(folder)  # type: ignore[attr-defined]
-        module.config_file = str(config)  # type: ignore[attr-defined]
+        vars(module).update(libero_config_path=str(folder), config_file=str(config))
     return folder
 
 

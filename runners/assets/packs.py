@@ -86,8 +86,11 @@ def _extract(pack: Path, folder: Path) -> None:
     try:
         with tarfile.open(pack, "r:*") as archive:
             archive.extractall(folder, filter="data")
+            while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+                pass  # to the end: the compressor's checksum and its end mark come after the last file
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
-        raise RuntimeError(f"pack {pack.name}: cannot be unpacked ({error}); copy or download it again") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise RuntimeError(f"pack {pack.name}: cannot be unpacked ({reason}); copy or download it again") from error
     if not is_libero_folder(folder / "libero"):
         raise RuntimeError(
             f"pack {pack.name}: expected a folder libero/ with {', '.join(_LIBERO_FOLDERS)} in it; use another pack"

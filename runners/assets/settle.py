@@ -54,7 +54,7 @@ class SettledTask:
     @property
     def slide(self) -> NDArray[np.float64]:
         """float64[n, m]: horizontal distance between initial and settled position, m."""
-        return np.linalg.norm((self.position - self.start)[..., :2], axis=-1)
+        return np.asarray(np.linalg.norm((self.position - self.start)[..., :2], axis=-1))
 
 
 def settle_task(
@@ -149,7 +149,7 @@ def distance(a: SettledTask, b: SettledTask) -> NDArray[np.float64]:
     """float64[n, m]: how far apart the same object settled with the two folders, m."""
     if (a.suite, a.task_id, a.indices, a.objects) != (b.suite, b.task_id, b.indices, b.objects):
         raise ValueError("distance: expected the same task, states and objects on both sides")
-    return np.linalg.norm(a.position - b.position, axis=-1)
+    return np.asarray(np.linalg.norm(a.position - b.position, axis=-1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ VISIBLE_GROUP, HIDDEN_GROUP = 1, 4  # LIBERO draws geom group 1 and not group 0;
 ROBOT_PREFIXES = ("robot0_", "gripper0_")
 LINK_RGBA = (0.90, 0.90, 0.91, 1.0)
 ACCENT_RGBA = (0.66, 0.68, 0.71, 1.0)
-HAND_RGBA = (0.30, 0.31, 0.33, 1.0)
-FINGER_RGBA = (0.20, 0.20, 0.22, 1.0)
+HAND_RGBA = (0.78, 0.79, 0.81, 1.0)
+FINGER_RGBA = (0.27, 0.28, 0.30, 1.0)
 
 
 class CameraRenderer:

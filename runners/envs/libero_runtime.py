@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import logging
@@ -30,6 +31,7 @@ def prepare(assets_root: Path, *, allow_untested_mujoco: bool = False) -> dict[s
     Raises:
         RuntimeError: a package is missing, MuJoCo is outside the tested range, or no OpenGL library works.
     """
+    _load_triton_before_opengl()
     mujoco_version = check_mujoco_version(_version("mujoco"), allow_untested=allow_untested_mujoco)
     versions = {
         "mujoco": mujoco_version,
@@ -40,6 +42,16 @@ def prepare(assets_root: Path, *, allow_untested_mujoco: bool = False) -> dict[s
     logging.getLogger("robosuite_logs").addFilter(_is_worth_reading)
     activate(assets_root)
     return versions
+
+
+def _load_triton_before_opengl() -> None:
+    """Importing triton (torchvision does) after Mesa's LLVM crashes the process: two LLVMs, one set of symbols.
+
+    Seen with triton 3.9 and Mesa 22.3; the other order works, so whoever opens an environment first and loads a model
+    later is safe too.
+    """
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401
 
 
 def check_mujoco_version(version: str, *, allow_untested: bool = False) -> str:

@@ -28,6 +28,7 @@ RETREAT_HEIGHT = 0.15
 LOST_DISTANCE = 0.10
 CLOSE_STEPS = 13  # 8 close the fingers; a lift after 9 leaves the bowl behind
 OPEN_STEPS = 6
+RETREAT_STEPS = 15
 OPEN, CLOSED = -1.0, 1.0
 
 
@@ -71,7 +72,7 @@ class LiberoSpatialExpert(ScriptedPolicy):
         target = self._target(hand, bowl, plate)
         if self._phase in (Phase.APPROACH, Phase.LIFT, Phase.CARRY, Phase.RETREAT):
             target = clamp_to_reach(target, state.base_pos)
-        return self._action(state, hand, target)
+        return self._action(state, target - hand)
 
     def _enter(self, phase: Phase) -> None:
         self._phase, self._steps_in_phase = phase, 0
@@ -86,12 +87,16 @@ class LiberoSpatialExpert(ScriptedPolicy):
     ) -> None:
         """Go on to the next phase where the current one has reached its end."""
         carrying = self._phase in (Phase.LIFT, Phase.CARRY, Phase.LOWER)
-        if carrying and np.linalg.norm(bowl - hand) > LOST_DISTANCE:
+        lost = carrying and np.linalg.norm(bowl - hand) > LOST_DISTANCE
+        missed = self._phase is Phase.RETREAT and self._steps_in_phase >= RETREAT_STEPS  # let go, yet no success
+        if lost or missed:
             self._grasp = choose_rim_grasp(state, bowl_name, state.goal[0][2])
             self._enter(Phase.APPROACH)
         elif self._is_complete(state, hand, bowl, plate):
             following = Phase(self._phase + 1)
-            if following in (Phase.CLOSE, Phase.OPEN, Phase.RETREAT):
+            if following is Phase.CLOSE:
+                self._anchor = self._target(hand, bowl, plate)
+            if following in (Phase.OPEN, Phase.RETREAT):
                 self._anchor = hand
             if following is Phase.LIFT:
                 obstacles = Obstacles.of(state, without=(bowl_name,))
@@ -113,7 +118,7 @@ class LiberoSpatialExpert(ScriptedPolicy):
                 turned = float(np.linalg.norm(self._rotation_error(state)))
                 return off < 0.010 * slack and turned < 0.1 * slack and abs(error[2]) < 0.03 * slack
             case Phase.DESCEND:
-                return abs(error[2]) < 0.006 or steps > 40
+                return abs(hand[2] - bowl[2] - GRASP_HEIGHT) < 0.006 or steps > 40
             case Phase.CLOSE:
                 return steps >= CLOSE_STEPS - 1
             case Phase.LIFT:
@@ -147,10 +152,9 @@ class LiberoSpatialExpert(ScriptedPolicy):
                 return self._anchor + np.array([0.0, 0.0, RETREAT_HEIGHT])
         return self._anchor
 
-    def _action(
-        self, state: LiberoState, hand: NDArray[np.float64], target: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        move = np.clip((target - hand) * POSITION_GAIN, -1.0, 1.0)
+    def _action(self, state: LiberoState, way: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Action float64[7] that moves the hand along ``way`` (m) and turns it to the grasp's yaw."""
+        move = np.clip(way * POSITION_GAIN, -1.0, 1.0)
         if self._phase is Phase.CARRY:
             move[:2] *= CARRY_SPEED
         turn = np.clip(self._rotation_error(state) * ROTATION_GAIN, -1.0, 1.0)

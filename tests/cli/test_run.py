@@ -73,6 +73,52 @@ def test_the_same_run_id_runs_nothing_twice(run_main, tmp_path):
     assert (tmp_path / "results/demo/episodes.jsonl").read_bytes() == episodes
 
 
+def test_a_finished_run_is_not_continued_without_its_id(run_main, tmp_path):
+    run_main("debug=smoke", "suite.max_steps=2", "device=cpu", "run_id=first")
+    run_main("debug=smoke", "suite.max_steps=2", "device=cpu")
+    names = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert len(names) == 2
+    assert names[1].startswith("toy-tiny_oft-adaptive-2")
+
+
+def test_too_many_errors_end_with_code_1_and_keep_what_is_done(run_main, tmp_path, monkeypatch):
+    import runners.envs.toy as toy
+
+    build = toy.make_toy_env
+    monkeypatch.setattr(toy, "make_toy_env", lambda *a, **k: toy.FaultyEnv(build(*a, **k), raise_at_step=3))
+    code, _, err = run_main(*SMALL, "suite.episodes_per_task=2", "runner.max_errors=1", "run_id=demo")
+    assert code == 1
+    assert "2 episodes ended in an error, more than runner.max_errors=1" in err
+    assert "injected fault at step 3" in err
+    assert [e.status for e in read_episodes(tmp_path / "results/demo")] == ["error", "error"]
+
+
+def test_video_and_wandb_are_written_beside_the_records(run_main, tmp_path):
+    pytest.importorskip("wandb")
+    code, *_ = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "logger=wandb", "runner.video=first")
+    assert code == 0
+    run_dir = tmp_path / "results/demo"
+    assert list((run_dir / "videos").glob("*.mp4"))
+    assert list((run_dir / "wandb").glob("offline-run-*"))
+
+
+def test_hydra_shows_the_composed_config(run_main, tmp_path):
+    code, out, _ = run_main("--cfg", "job", "suite=toy", "cache=none", "seed=5")
+    assert code == 0
+    assert yaml.safe_load(out)["seed"] == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_environment_the_message_says_what_to_do(repo_root, tmp_path):
+    """A Python that has none of the packages."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", str(repo_root / "run.py"), "--help"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Run `make setup`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_another_config_under_the_same_run_id_is_refused(run_main):
     run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
     code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "suite.max_steps=5")
@@ -164,8 +210,9 @@ def test_the_sweep_ends_with_a_table_and_does_nothing_twice(repo_root, tmp_path)
     assert {path: path.read_bytes() for path in sweep_dir.glob("*/episodes.jsonl")} == episodes
 
 
-def test_interrupted_run_says_how_to_continue_and_continues(repo_root, tmp_path):
-    """Ctrl-C in mid-run, then the very same command without a run id."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_same_command_continues_a_run_that_was_cut_off(repo_root, tmp_path, sent):
+    """A signal in mid-run, then the very same command without a run id."""
     words = ["suite=toy", "suite.episodes_per_task=2", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
     command = [sys.executable, str(repo_root / "run.py"), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -173,14 +220,17 @@ def test_interrupted_run_says_how_to_continue_and_continues(repo_root, tmp_path)
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     _wait_for_episode(tmp_path, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
     assert "Traceback" not in err
     (run_dir,) = (tmp_path / "results").iterdir()
     saved = (run_dir / "episodes.jsonl").read_bytes()
-    assert f"episodes are saved in results/{run_dir.name}/" in err
-    assert f"run_id={run_dir.name}" in err
+    if sent == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130, err
+        assert f"episodes are saved in results/{run_dir.name}/" in err
+        assert f"run_id={run_dir.name}" in err
     assert 0 < len(saved.splitlines()) < 12
 
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -22,7 +22,9 @@ def test_oft_positions_match_the_published_sequence() -> None:
 
 
 def test_parts_of_length_zero_leave_no_span(oft_layout: TokenLayout) -> None:
-    layout = TokenLayout.build([("bos", "bos", 1), ("a", "vision", 16), ("proprio", "proprio", 0), ("text", "text", 3)], (4, 4))
+    layout = TokenLayout.build(
+        [("bos", "bos", 1), ("a", "vision", 16), ("proprio", "proprio", 0), ("text", "text", 3)], (4, 4)
+    )
     assert [s.name for s in layout.spans] == ["bos", "a", "text"]
 
 

@@ -137,7 +137,9 @@ def test_similarity(name: str) -> None:
 def test_static_selection(name: str, top_k: int) -> None:
     case = load_case(name)
     state = state_of(case)
-    assert set((state.similarity >= 0.996).nonzero().flatten().tolist()) == set(case.expected[f"{name}.static_all"].tolist())
+    assert set((state.similarity >= 0.996).nonzero().flatten().tolist()) == set(
+        case.expected[f"{name}.static_all"].tolist()
+    )
     ours = set(static_patches(state, 0.996, top_k).nonzero().flatten().tolist())
     theirs = set(case.expected[f"{name}.static_top{top_k}"].tolist())
     if name == "case0":  # the cut falls among cosines that are equal up to rounding
@@ -173,7 +175,7 @@ def test_whole_decision(name: str) -> None:
     case = load_case(name)
     number = int(name[-1])
     values = similarity(case)
-    # Ties at the cut were broken by rounding: give the stored static list similarity 1 and the rest 0, as its README says.
+    # Ties at the cut were broken by rounding: the stored static list gets similarity 1 and the rest 0.
     names = [f"case{number}.static_top130"] if case.causal else [f"case{n}.static_top150" for n in (number, number + 1)]
     static = torch.zeros_like(values)
     for view, key in enumerate(names):

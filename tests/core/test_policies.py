@@ -63,7 +63,9 @@ def test_static_leaves_the_first_layers_alone(make_state) -> None:
 
 
 def test_official_reuses_a_raster_prefix_and_at_least_one_patch(make_state) -> None:
-    state = make_state(0, 32, similarity=torch.ones(32), scores=torch.zeros(32).index_fill(0, torch.arange(16, 32), 1.0))
+    state = make_state(
+        0, 32, similarity=torch.ones(32), scores=torch.zeros(32).index_fill(0, torch.arange(16, 32), 1.0)
+    )
     policy = OfficialVLACache(top_k_multiview=256, task_top_k_multiview=0)
     decision = policy.decide(state)
     left = (decision.leave_layer < 32).nonzero().flatten().tolist()

@@ -39,14 +39,14 @@ def test_cumulative_relative_drop_by_hand() -> None:
 def test_paper_share_never_falls_and_stays_in_range(values: torch.Tensor, scale: float) -> None:
     shares = cumulative_relative_drop(values, scale)
     assert torch.all(shares[1:] >= shares[:-1])
-    assert 0.0 <= float(shares.min()) and float(shares.max()) <= 1.0
+    assert float(shares.min()) >= 0.0 and float(shares.max()) <= 1.0
 
 
 @given(entropies, st.floats(0.0, 1.0), st.floats(0.0, 3.0))
 def test_concentration_never_falls_and_stays_in_range(values: torch.Tensor, base: float, gain: float) -> None:
     shares = concentration(values, 600, base, gain)
     assert torch.all(shares[1:] >= shares[:-1])
-    assert 0.0 <= float(shares.min()) and float(shares.max()) <= 1.0
+    assert float(shares.min()) >= 0.0 and float(shares.max()) <= 1.0
 
 
 def test_concentration_of_uniform_attention_is_the_base() -> None:

@@ -126,7 +126,9 @@ def run(policy: CachedPolicy, steps: list[int]) -> list[Tensor]:
 
 def test_reuse_nothing_is_bit_equal_to_no_cache(twin: LoadedModel) -> None:
     none = CachedPolicy(twin, build_cache_policy("none"))
-    nothing = CachedPolicy(twin, build_cache_policy("fixed_ratio", {"reuse_ratio": 0.0, "min_saving": 0.0, "max_backoff": 0}))
+    nothing = CachedPolicy(
+        twin, build_cache_policy("fixed_ratio", {"reuse_ratio": 0.0, "min_saving": 0.0, "max_backoff": 0})
+    )
     for a, b in zip(run(none, [0, 4, 9]), run(nothing, [0, 4, 9]), strict=True):
         assert torch.equal(a, b)
 
@@ -170,7 +172,9 @@ def test_bf16_error_of_the_cached_path_is_at_most_twice_the_dense_paths() -> Non
             store = KVCache(5, 3, LAYOUT.num_tokens, 16, dtype=dtype, device=torch.device("cpu"))
             store.k.copy_(kv.k), store.v.copy_(kv.v)
             segments = plan_segments(decision, LAYOUT, causal=False)
-            hidden[dtype] = decoder.to(dtype).prefill(x.to(dtype), segments, HEAD_ROWS, PrefillCall(store, False)).float()
+            hidden[dtype] = (
+                decoder.to(dtype).prefill(x.to(dtype), segments, HEAD_ROWS, PrefillCall(store, False)).float()
+            )
         decoder.to(torch.float32)
         errors[name] = (hidden[torch.bfloat16] - hidden[torch.float32]).abs().mean()
     assert errors["cached"] <= 2 * errors["dense"]

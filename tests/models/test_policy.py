@@ -120,7 +120,10 @@ def test_frames_are_resized_by_the_model() -> None:
     [
         (lambda o: replace(o, images={"agentview": o.images["agentview"]}), "camera 'wrist'"),
         (lambda o: replace(o, images={k: v.astype(np.float32) for k, v in o.images.items()}), "uint8"),
-        (lambda o: replace(o, images={"agentview": o.images["agentview"], "wrist": o.images["wrist"][:28]}), "one size"),
+        (
+            lambda o: replace(o, images={"agentview": o.images["agentview"], "wrist": o.images["wrist"][:28]}),
+            "one size",
+        ),
         (lambda o: replace(o, proprio=None), "proprio: expected float32"),
         (lambda o: replace(o, proprio=np.zeros(7, np.float32)), "shape"),
         (lambda o: replace(o, proprio=np.full(8, np.nan, np.float32)), "finite"),

@@ -8,7 +8,6 @@ import numpy as np
 
 from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
 from vlacache.models.factory import LoadedModel, ModelInfo, untrained
-from vlacache.models.tiny import TINY_OFT, TINY_OPENVLA
 from vlacache.models.tokenizer import TinyTokenizer
 from vlacache.types import Observation
 

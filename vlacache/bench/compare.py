@@ -28,18 +28,17 @@ def measure(
 ) -> dict[str, Measured]:
     """Replay the episode ``warmup + episodes`` times through all arms.
 
-    At every frame each arm is called once, in an order that rotates from frame to frame, so that drift of the machine
-    and the state in which one arm leaves the processor's caches hit all arms alike.
+    At every frame each arm is called once, in a new random order, so that drift of the machine and the state in which
+    one arm leaves the processor's caches hit all arms alike.
     """
-    names = list(arms)
+    names, order = list(arms), np.random.default_rng(0)
     measured: dict[str, Measured] = {name: Measured([]) for name in names}
     for repetition in range(warmup + episodes):
         for policy in arms.values():
             policy.reset(0)
         timed: dict[str, list[InferenceStats]] = {name: [] for name in names}
-        for index, observation in enumerate(observations):
-            turn = (index + repetition) % len(names)
-            for name in names[turn:] + names[:turn]:
+        for observation in observations:
+            for name in order.permutation(names):
                 timed[name].append(arms[name].infer(observation).stats)
         if repetition >= warmup:
             for name in names:
@@ -83,7 +82,9 @@ def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Ro
     used = np.array([[s.fallback is None for s in episode] for episode in ours.calls])
     if not used.any():
         used = np.ones_like(used)
-    ratio = {name: _paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")}
+    ratio = {
+        name: _paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")
+    }
     episode, low, high = _episode_ratio(ours, baseline, seed)
     total, decide = ours.column("total_ms"), _where(ours, "decide_ms", used)
     return Row(
@@ -127,4 +128,3 @@ def _episode_ratio(ours: Measured, baseline: Measured, seed: int, draws: int = 2
     picks = rng.integers(0, len(per_episode), (draws, len(per_episode)))
     medians = np.median(per_episode[picks], axis=1)
     return float(np.median(per_episode)), float(np.percentile(medians, 2.5)), float(np.percentile(medians, 97.5))
-

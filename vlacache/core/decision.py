@@ -18,7 +18,7 @@ class CacheDecision:
     """For every vision token the first layer at which its K/V are read from the cache.
 
     A token leaves the residual stream once and does not come back, and tokens outside the vision spans are always
-    computed: this form cannot express anything else (docs/decisions/002-leave-layer.md).
+    computed: this form cannot express anything else (docs/decisions/004-leave-layer.md).
 
     Attributes:
         leave_layer: int64[P] in 0 .. L; L means computed in every layer.
@@ -38,7 +38,9 @@ class CacheDecision:
 
     @classmethod
     @functools.lru_cache(maxsize=64)
-    def dense(cls, layout: TokenLayout, num_layers: int, reason: str, device: torch.device | None = None) -> CacheDecision:
+    def dense(
+        cls, layout: TokenLayout, num_layers: int, reason: str, device: torch.device | None = None
+    ) -> CacheDecision:
         """Compute everything, for the given reason. Remembered: the dense arm must not pay for a decision."""
         none = torch.zeros(layout.num_patches, dtype=torch.bool, device=device)
         leave = torch.full((layout.num_patches,), num_layers, dtype=torch.int64, device=device)

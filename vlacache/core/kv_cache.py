@@ -38,7 +38,9 @@ class KVCache:
         if rows is None:
             stop = start + k.shape[1]
             if stop > self.capacity:
-                raise ValueError(f"KVCache: expected at most {self.capacity} positions, got {stop}; allocate a larger one")
+                raise ValueError(
+                    f"KVCache: expected at most {self.capacity} positions, got {stop}; allocate a larger one"
+                )
             self.k[layer, :, start:stop] = k
             self.v[layer, :, start:stop] = v
         else:

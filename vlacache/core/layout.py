@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, get_args
 
 SpanKind = Literal["bos", "vision", "proprio", "text", "action", "stop"]
@@ -67,8 +68,10 @@ class TokenLayout:
             raise ValueError("layout: expected at least one vision span, got none")
         per_view = grid[0] * grid[1]
         if any(s.length != per_view for s in vision):
-            raise ValueError(f"layout: every view must have {per_view} tokens, got {[(s.name, s.length) for s in vision]}")
-        if any(a.stop != b.start for a, b in zip(vision, vision[1:], strict=False)):
+            raise ValueError(
+                f"layout: every view must have {per_view} tokens, got {[(s.name, s.length) for s in vision]}"
+            )
+        if any(a.stop != b.start for a, b in pairwise(vision)):
             raise ValueError("layout: vision spans must be adjacent, so that a patch index maps to one offset")
         return cls(tuple(spans), grid)
 

@@ -23,8 +23,9 @@ class CacheSession:
     Usage: ``decision = decide(...)``, run the model with ``kv`` and ``readout()``, then ``commit(...)``. A call that
     fails between decide and commit leaves ``kv`` half written, so the next decision is cold.
 
-    When a call does not reach the break-even it runs dense; when that repeats, the session stops asking for 1, 2, 4 ..
-    ``policy.max_backoff`` calls, so that a policy that finds nothing to reuse costs next to nothing.
+    A call that does not reach the break-even runs dense, and the session does not ask again for 4, 8 ..
+    ``policy.max_backoff`` calls, so that a policy that finds nothing to reuse costs next to nothing. Attention is read
+    again in the last of them, just before it asks.
     """
 
     def __init__(self, policy: CachePolicy, shape: DecoderShape, *, dtype: torch.dtype, device: torch.device) -> None:
@@ -42,7 +43,7 @@ class CacheSession:
 
     def _forget(self) -> None:
         self._valid = False
-        self._pending: tuple[TokenLayout, Any, Any, Tensor | None] | None = None
+        self._pending: tuple[TokenLayout, Any, Any, Tensor] | None = None
         self._patches: Tensor | None = None
         self._layout: TokenLayout | None = None
         self._prompt: Any = None
@@ -108,8 +109,11 @@ class CacheSession:
         self._patches = None
         self._pending = (layout, prompt, cameras, frames)
         if reason is not None:
+            self._silent_calls = max(0, self._silent_calls - 1)
             return CacheDecision.dense(layout, self.shape.num_layers, reason, self._device)
-        return self._ask_policy(frames, layout, head_rows)
+        decision = self._ask_policy(frames, layout, head_rows)
+        self._back_off(decision)
+        return decision
 
     def readout(self, layout: TokenLayout, *, causal: bool) -> Readout | None:
         """A collector for the attention that the policy wants from this prefill, or None."""
@@ -143,7 +147,6 @@ class CacheSession:
         if isinstance(self.policy, ReusePolicy):
             self._advance_age(decision)
             self._advance_reference(decision, frames)
-            self._advance_backoff(decision, self.policy.max_backoff)
         if readout is not None:
             self._take_readout(readout)
         self._calls_since_refresh = 0 if decision.is_dense else self._calls_since_refresh + 1
@@ -186,7 +189,9 @@ class CacheSession:
         if self._saving(decision, layout, head_rows) >= worth and not decision.is_dense:
             return decision
         # Patches that are only too old come back next call: that is a refresh, not a reason to stop asking.
-        aged_out = isinstance(policy, ReusePolicy) and policy.max_age is not None and bool((age >= policy.max_age).any())
+        aged_out = (
+            isinstance(policy, ReusePolicy) and policy.max_age is not None and bool((age >= policy.max_age).any())
+        )
         everything = torch.full_like(decision.leave_layer, decision.num_layers)
         return replace(decision, leave_layer=everything, reason="refresh" if aged_out else "break_even")
 
@@ -194,6 +199,13 @@ class CacheSession:
         n = layout.num_tokens
         dense = prefill_macs(self.shape, [n] * self.shape.num_layers, n, head_rows)
         return 1.0 - prefill_macs(self.shape, rows_per_layer(decision, n), n, head_rows) / dense
+
+    def _back_off(self, decision: CacheDecision) -> None:
+        if not decision.is_dense:
+            self._misses = 0
+        elif decision.reason == "break_even" and isinstance(self.policy, ReusePolicy):
+            self._misses += 1
+            self._silent_calls = min(2 * 2**self._misses, self.policy.max_backoff)
 
     def _take_readout(self, readout: Readout) -> None:
         if readout.scores is not None:
@@ -225,15 +237,6 @@ class CacheSession:
             layout = self._layout
             assert layout is not None and self._patches is not None  # set by this call's decide()
             self._reference.take(whole, self._patches, layout)
-
-    def _advance_backoff(self, decision: CacheDecision, longest: int) -> None:
-        if self._silent_calls:
-            self._silent_calls -= 1
-        elif decision.reason == "break_even":
-            self._silent_calls = min(2**self._misses, longest)
-            self._misses += 1
-        elif not decision.is_dense:
-            self._misses = 0
 
 
 class _Reference:

@@ -131,8 +131,11 @@ class VLAConfig:
     def from_dict(cls, data: Mapping[str, Any]) -> VLAConfig:
         """Inverse of ``asdict`` (lists become tuples)."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        values["towers"] = tuple(
-            TowerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in t.items()}) for t in data["towers"]
-        )
+        values["towers"] = tuple(_tower_from_dict(tower) for tower in data["towers"])
         values["decoder"] = DecoderConfig(**data["decoder"])
         return cls(**values)
+
+
+def _tower_from_dict(data: Mapping[str, Any]) -> TowerConfig:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return TowerConfig(**values)

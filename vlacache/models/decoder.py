@@ -132,7 +132,12 @@ class Decoder(nn.Module):
     def rope(self, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """cos, sin [>= length, 1, D] in the dtype and on the device of ``like``."""
         table = self._rope
-        if table is None or table[0].shape[0] < length or table[0].dtype != like.dtype or table[0].device != like.device:
+        if (
+            table is None
+            or table[0].shape[0] < length
+            or table[0].dtype != like.dtype
+            or table[0].device != like.device
+        ):
             # Not as inference tensors: training may come after inference in the same process.
             with torch.inference_mode(mode=False):
                 cos, sin = rope_table(length, self.config.shape.head_dim, self.config.rope_theta, like.device)
@@ -194,9 +199,7 @@ class Decoder(nn.Module):
         call.keep(index, state.read, lambda at: q[at])
         return layer.finish(state.x, attend(q.transpose(0, 1), keys, values, state.mask, is_causal=state.is_causal))
 
-    def _last_layer(
-        self, state: _Rows, written: Tensor | None, head_rows: Tensor, n: int, call: PrefillCall
-    ) -> Tensor:
+    def _last_layer(self, state: _Rows, written: Tensor | None, head_rows: Tensor, n: int, call: PrefillCall) -> Tensor:
         """K/V of every computed row, but queries and MLP only of the rows that the head reads."""
         index = self.config.num_layers - 1
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]

@@ -179,14 +179,18 @@ def load_checkpoint(folder: Path, name: str) -> VLAModel:
             raise FileNotFoundError(f"model.checkpoint: expected {file} in {folder}; it is not there")
     config = VLAConfig.from_json(folder / "config.json")
     if config.name != name:
-        raise ValueError(f"model.checkpoint: {folder.name} holds {config.name!r}, but model={name}; use model={config.name}")
+        raise ValueError(
+            f"model.checkpoint: {folder.name} holds {config.name!r}, not {name!r}; use model={config.name}"
+        )
     with torch.device("meta"):
         model = VLAModel(config)
     try:
         with safe_open(folder / "model.safetensors", framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
     except SafetensorError as error:
-        raise ValueError(f"model.checkpoint: {folder.name}/model.safetensors is truncated or corrupt: {error}") from error
+        raise ValueError(
+            f"model.checkpoint: {folder.name}/model.safetensors is truncated or corrupt ({error})"
+        ) from error
     expected = model.state_dict()
     missing, unknown = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
@@ -195,11 +199,10 @@ def load_checkpoint(folder: Path, name: str) -> VLAModel:
             f"model.checkpoint: {folder.name} does not fit {name}: missing {missing[:5]}, unknown {unknown[:5]}, "
             f"wrong shape {wrong[:5]}"
         )
-    # Meta tensors are replaced, not copied into: one copy of the weights in memory. Non-persistent buffers are
-    # constants of the config and are made anew.
-    fresh = VLAModel(config) if any(True for _ in model.buffers()) else model
-    fresh.load_state_dict(state, assign=True)
-    return fresh
+    # The shapes were checked on the meta device; constants of the config (buffers) need a real one.
+    model = VLAModel(config)
+    model.load_state_dict(state, assign=True)
+    return model
 
 
 def save_checkpoint(model: VLAModel, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:

@@ -46,7 +46,7 @@ class L1ChunkHead(nn.Module):
 
 
 class TokenBinHead(nn.Module):
-    """Output projection over the vocabulary; its last ``num_bins`` ids are the action bins, highest id = lowest value."""
+    """Output projection over the vocabulary; the last ``num_bins`` ids are action bins, highest id = lowest value."""
 
     def __init__(self, hidden_size: int, vocab_size: int, num_bins: int) -> None:
         super().__init__()

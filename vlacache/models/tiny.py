@@ -5,9 +5,7 @@ from __future__ import annotations
 from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
 
 #: 3 blocks keep the tower under a quarter of all MACs, as in the real models (OFT on two views: about 8 %).
-_TOWER = TowerConfig(
-    image_size=224, patch_size=14, width=192, depth=3, num_heads=3, mlp_hidden=768, feature_block=2
-)
+_TOWER = TowerConfig(image_size=224, patch_size=14, width=192, depth=3, num_heads=3, mlp_hidden=768, feature_block=2)
 
 #: 8 layers, so that layers differ; 512 text ids and 256 action ids.
 _DECODER = DecoderConfig(hidden_size=256, intermediate_size=384, num_layers=8, num_heads=8, vocab_size=768)

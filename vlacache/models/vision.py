@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
@@ -74,6 +76,7 @@ class VisionEncoder(nn.Module):
     def __init__(self, towers: tuple[TowerConfig, ...], projector_hidden: int, hidden_size: int) -> None:
         super().__init__()
         self.towers = nn.ModuleList(VisionTower(tower) for tower in towers)
+        self.patches_per_view = towers[0].grid[0] * towers[0].grid[1]
         self.projector = Projector(sum(t.width for t in towers), projector_hidden, hidden_size)
         for index, tower in enumerate(towers):
             self.register_buffer(f"scale_{index}", _column(1.0 / (255.0 * s) for s in tower.std), persistent=False)
@@ -90,15 +93,15 @@ class VisionEncoder(nn.Module):
         return features[0] if len(features) == 1 else torch.cat(features, dim=-1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames [B, V, 3, H, W] (or [V, 3, H, W]) raw values -> vision tokens [B, P, D] (or [P, D]), views in order."""
+        """Frames [B, V, 3, H, W] raw values -> vision tokens [B, P, D], views in order; B may be absent in both."""
         tokens = self.projector(self.features(frames.flatten(0, -4)))
         return tokens.reshape(*frames.shape[:-4], -1, tokens.shape[-1])
 
     def macs(self, views: int) -> int:
         """MACs of towers and projector on ``views`` images."""
-        per_view = self.towers[0].config.grid[0] * self.towers[0].config.grid[1]
-        return views * sum(tower.macs() for tower in self.towers) + self.projector.macs(views * per_view)  # type: ignore[operator]
+        towers = sum(tower.macs() for tower in self.towers if isinstance(tower, VisionTower))
+        return views * towers + self.projector.macs(views * self.patches_per_view)
 
 
-def _column(values: object) -> Tensor:
-    return torch.tensor(list(values), dtype=torch.float32).view(1, 3, 1, 1)  # type: ignore[call-overload]
+def _column(values: Iterable[float]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float32).view(1, 3, 1, 1)

@@ -11,7 +11,7 @@ from runners.assets.builtin.fixtures import FIXTURES
 from runners.assets.builtin.mjcf import object_xml
 from runners.assets.builtin.objects import MOVABLE
 from runners.assets.builtin.textures import TEXTURES, png
-from runners.assets.user_cache import publish_tree, user_cache_dir
+from runners.assets.user_cache import manifest_digest, publish_tree, user_cache_dir
 
 #: For people: raised when looks or physics change. The digest of the files tells every change.
 GENERATOR_VERSION = "1"
@@ -31,8 +31,7 @@ def builtin_files() -> dict[str, bytes]:
 
 def files_digest(files: dict[str, bytes]) -> str:
     """Hex sha256 over names and contents."""
-    lines = "".join(f"{name}\0{hashlib.sha256(data).hexdigest()}\n" for name, data in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return manifest_digest({name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in files.items()})
 
 
 def builtin_pack(suite: str) -> tuple[Path, str]:

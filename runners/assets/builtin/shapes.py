@@ -60,32 +60,29 @@ class Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box between two opposite corners (m), then turned by ``tilt_x_deg`` about the x axis through its centre."""
+    """A box between two opposite corners, m."""
 
     low: Vector
     high: Vector
-    tilt_x_deg: float = 0.0
 
     def geoms(self) -> tuple[Geom, ...]:
         """One box."""
         centre = tuple((a + b) / 2 for a, b in zip(self.low, self.high, strict=True))
         half = tuple((b - a) / 2 for a, b in zip(self.low, self.high, strict=True))
-        angle = math.radians(self.tilt_x_deg) / 2
-        return (Geom("box", _vector(centre), half, (math.cos(angle), math.sin(angle), 0.0, 0.0)),)
+        return (Geom("box", _vector(centre), half),)
 
 
 @dataclass(frozen=True, slots=True)
 class Cylinder:
-    """An upright cylinder: radius, lower and upper end (m). For visual parts only."""
+    """An upright cylinder around the z axis: radius, lower and upper end, m. For visual parts only."""
 
     radius: float
     z: tuple[float, float]
-    centre: tuple[float, float] = (0.0, 0.0)
 
     def geoms(self) -> tuple[Geom, ...]:
         """One cylinder."""
         low, high = self.z
-        return (Geom("cylinder", (*self.centre, (low + high) / 2), (self.radius, (high - low) / 2)),)
+        return (Geom("cylinder", (0.0, 0.0, (low + high) / 2), (self.radius, (high - low) / 2)),)
 
 
 @dataclass(frozen=True, slots=True)

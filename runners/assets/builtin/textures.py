@@ -49,7 +49,7 @@ def _hash01(x: NDArray[np.int64], y: NDArray[np.int64], seed: int) -> NDArray[np
     h ^= np.uint32(seed * 2246822519 % 2**32)
     h = (h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
     h = (h ^ (h >> np.uint32(15))) * np.uint32(2654435761)
-    return (h ^ (h >> np.uint32(16))).astype(np.float64) / 4294967296.0
+    return np.asarray(h ^ (h >> np.uint32(16)), dtype=np.float64) / 4294967296.0
 
 
 def _noise(shape: tuple[int, int], cells: tuple[int, int], seed: int) -> NDArray[np.float64]:
@@ -62,7 +62,7 @@ def _noise(shape: tuple[int, int], cells: tuple[int, int], seed: int) -> NDArray
     y1, x1 = (y0 + 1) % cells[0], (x0 + 1) % cells[1]
     top = _hash01(x0, y0, seed) * (1.0 - fx) + _hash01(x1, y0, seed) * fx
     bottom = _hash01(x0, y1, seed) * (1.0 - fx) + _hash01(x1, y1, seed) * fx
-    return top * (1.0 - fy) + bottom * fy
+    return np.asarray(top * (1.0 - fy) + bottom * fy)
 
 
 def _shade(rgb: tuple[float, float, float], factor: NDArray[np.float64]) -> Picture:

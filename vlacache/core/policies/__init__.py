@@ -46,4 +46,6 @@ def build_cache_policy(name: str, numbers: Mapping[str, Any] | None = None) -> C
     try:
         return policy(**(numbers or {}))
     except TypeError as error:
-        raise ValueError(f"cache={name}: expected numbers for {sorted(numbers or {})}, got {dict(numbers or {})}") from error
+        raise ValueError(
+            f"cache={name}: expected numbers for {sorted(numbers or {})}, got {dict(numbers or {})}"
+        ) from error

@@ -81,9 +81,7 @@ class Adaptive(RelevantPolicy):
             measured_entropies(state), state.layout.num_tokens, self.schedule_base, self.schedule_gain
         )
         first = scale_layer(self.first_layer, state.num_layers)
-        counts = [
-            int(share * ranked.numel()) if layer >= first else 0 for layer, share in enumerate(shares.tolist())
-        ]
+        counts = [int(share * ranked.numel()) if layer >= first else 0 for layer, share in enumerate(shares.tolist())]
         return CacheDecision.from_ranking(ranked, counts, static=static, relevant=relevant, similarity=state.similarity)
 
     def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:

@@ -61,9 +61,7 @@ class Static(ReusePolicy):
         ranked = rank_by_similarity(static & ~relevant & young_enough(state, self.max_age), state.similarity)
         first = scale_layer(self.first_layer, state.num_layers)
         counts = step_counts(ranked.numel(), first, state.num_layers)
-        return CacheDecision.from_ranking(
-            ranked, counts, static=static, relevant=relevant, similarity=state.similarity
-        )
+        return CacheDecision.from_ranking(ranked, counts, static=static, relevant=relevant, similarity=state.similarity)
 
     def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
         return {
@@ -89,9 +87,7 @@ class StaticTask(Static, RelevantPolicy):
         check_range(self.name, "task_top_k", self.task_top_k, low=0, high=256)
 
     def decide(self, state: CacheState) -> CacheDecision:
-        return self._reuse(
-            state, static_patches(state, self.tau, self.top_k), relevant_patches(state, self.task_top_k)
-        )
+        return self._reuse(state, static_patches(state, self.tau, self.top_k), relevant_patches(state, self.task_top_k))
 
     def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
         return {**super().resolve(layout, num_layers), "resolved_task_top_k": layout.scale_count(self.task_top_k)}

@@ -1,0 +1,137 @@
+"""``runners/build.py`` hands every key on; ``runners/launch.py`` finds the run to continue."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from runners.build import build_arms, build_simulator, resolve_device, seed_everything
+from runners.launch import continue_command, find_unfinished, git_commit, make_plan, make_record
+from runners.overrides import compose_run
+
+
+@pytest.fixture
+def toy():
+    return compose_run(["suite=toy", "cache=none", "device=cpu", "model=expert"])
+
+
+def test_libero_gets_every_suite_key(monkeypatch):
+    pytest.importorskip("mujoco")
+    import runners.assets
+    import runners.envs.libero
+    import runners.envs.libero_runtime
+    from runners.assets.resolve import ResolvedAssets
+    from runners.envs.base import AssetProvenance
+
+    seen = {}
+
+    def resolve(assets, *, suite, render):
+        seen.update(assets=assets, render=render)
+        return ResolvedAssets("root", AssetProvenance("folder", "0" * 16, render))
+
+    monkeypatch.setattr(runners.assets, "resolve_assets", resolve)
+    monkeypatch.setattr(runners.envs.libero_runtime, "prepare", lambda root: {"gl": "test"})
+    monkeypatch.setattr(runners.envs.libero, "make_libero_env", lambda *args, **keys: seen.update(keys, args=args))
+    words = ["suite=libero_goal", "suite.reseed=task", "suite.max_steps=7", "suite.success_rule=final_step"]
+    simulator = build_simulator(compose_run([*words, "assets=auto", "suite.render=fast"]).config)
+    simulator.make_env(4)
+    assert seen.pop("assets").provenance.render == "fast"
+    assert seen == {
+        "args": ("libero_goal", 4),
+        "render": "fast",
+        "max_steps": 7,
+        "reseed": "task",
+        "placement": "official",
+        "success_rule": "final_step",
+    }
+    assert simulator.versions == {"gl": "test"}
+
+
+def test_model_gets_every_model_key():
+    words = ["suite=toy", "model.dtype=bfloat16", "model.num_open_loop_steps=3", "device=cpu"]
+    arms = build_arms(compose_run([*words, "cache=fixed_ratio", "cache.reuse_ratio=0.4"]).config)
+    assert arms.baseline.num_open_loop_steps == arms.policy.num_open_loop_steps == 3
+    assert (arms.dtype, arms.device, arms.accelerator) == ("bfloat16", "cpu", None)
+    assert arms.resolved_cache["reuse_ratio"] == 0.4
+    assert arms.baseline.loaded is arms.policy.loaded  # one set of weights in memory
+
+
+def test_another_seed_is_another_episode_but_the_same_model():
+    import torch
+
+    first, second = (
+        build_arms(compose_run(["suite=toy", "device=cpu", f"seed={seed}"]).config).baseline.loaded.model.state_dict()
+        for seed in (0, 1)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_seed_zero_seeds_every_generator():
+    import random
+
+    import numpy as np
+    import torch
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002 - the global one is meant
+
+    seed_everything(0)
+    first = draw()
+    draw()
+    seed_everything(0)
+    assert draw() == first
+
+
+def test_a_missing_gpu_is_named():
+    import torch
+
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    with pytest.raises(ValueError, match=f"torch sees {available} CUDA devices; use device=auto or device=cpu"):
+        resolve_device(f"cuda:{available}")
+    assert resolve_device("auto") == ("cuda" if available else "cpu")
+
+
+def test_plan_follows_the_keys(toy):
+    config = toy.config
+    suite = replace(config.suite, task_ids=(2, 0), episodes_per_task=2, init_indices=(5, 3, 1))
+    plan = make_plan(replace(config, suite=suite, seed=7), build_simulator(config))
+    assert [(p.task_id, p.init_index, p.env_seed) for p in plan] == [(2, 5, 7), (2, 3, 7), (0, 5, 7), (0, 3, 7)]
+
+
+def test_continue_command_survives_a_shell():
+    words = ["suite.task_ids=[0,3]", "run_id=old", "cache=paper"]
+    assert continue_command(words, "new") == "python run.py 'suite.task_ids=[0,3]' cache=paper run_id=new"
+
+
+def test_only_the_same_unfinished_run_is_continued(toy, tmp_path):
+    record = make_record(toy, build_simulator(toy.config), build_arms(toy.config))
+
+    def store(run_id, created_at, **changes):
+        (tmp_path / run_id).mkdir()
+        stored = asdict(replace(record, run_id=run_id, created_at=created_at, **changes))
+        (tmp_path / run_id / "run.json").write_text(json.dumps(stored))
+
+    assert find_unfinished(tmp_path, record) is None
+    store("older", "2026-01-01T00:00:00+00:00")
+    store("younger", "2026-01-02T00:00:00+00:00")
+    store("other-code", "2026-01-03T00:00:00+00:00", versions={**record.versions, "code": "other"})
+    store("finished", "2026-01-04T00:00:00+00:00")
+    (tmp_path / "finished" / "summary.json").write_text("{}")
+    store("broken", "2026-01-05T00:00:00+00:00")
+    (tmp_path / "broken" / "run.json").write_text("{")
+    assert find_unfinished(tmp_path, record) == "younger"
+    import fcntl
+
+    with (tmp_path / "younger" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a living process does
+        assert find_unfinished(tmp_path, record) == "older"
+
+
+def test_commit_is_named_where_there_is_one(repo_root):
+    commit = git_commit()
+    if not (repo_root / ".git").exists():
+        assert commit is None
+    else:
+        assert len(commit.removesuffix("+dirty")) == 40
