@@ -1,7 +1,8 @@
 """Write the model card of a checkpoint from runs that were made with it.
 
-    python scripts/write_model_card.py vlacache/models/checkpoints/tiny_oft --run results/oft_official results/oft_wide \\
-        --control blind=results/blind_wide --control replay=results/replay_wide --failure "Task 5: the bowl tips."
+    python scripts/write_model_card.py vlacache/models/checkpoints/tiny_oft \\
+        --run results/oft_official results/oft_wide --control blind=results/blind_wide \\
+        --control replay=results/replay_wide --failure "Task 5: the bowl tips."
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def evaluation_of_run(run_dir: Path, arm: str = "baseline") -> dict[str, Any]:
     records = [record for record in last.values() if record.status != "error"]
     if not records:
         raise ValueError(f"{run_dir.name}: expected finished episodes of arm {arm!r}, got none")
-    tasks = {}
+    tasks: dict[int, dict[str, Any]] = {}
     for record in records:
         row = tasks.setdefault(record.task_id, {"instruction": record.instruction, "successes": 0, "trials": 0})
         row["successes"] += record.status == "success"

@@ -17,7 +17,11 @@ from vlacache.models.factory import ModelConfig, load_model
 def call(root: Path, script: str, *words: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(root / "scripts" / script), *words], cwd=root, env=environment, capture_output=True, text=True
+        [sys.executable, str(root / "scripts" / script), *words],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -23,6 +23,7 @@ from vlacache.models.policy import CachedPolicy
 from vlacache.train.checkpointing import load_state
 from vlacache.train.config import TRAIN_DEFAULTS, TrainConfig
 from vlacache.train.demos import Demos
+from vlacache.train.log import JsonlLogger
 from vlacache.train.loop import RunOptions, Trainer
 from vlacache.train.schedule import ema_decay, keep_share, learning_rate
 
@@ -220,3 +221,17 @@ def test_bad_numbers_are_refused(words: list[str], message: str) -> None:
 def test_numbers_from_the_command_line() -> None:
     config = TRAIN_DEFAULTS["tiny_oft"].override(["samples=5", "keep_shares=0:0.5,0.9:1", "precision=float32"])
     assert (config.samples, config.keep_shares, config.precision) == (5, ((0.0, 0.5), (0.9, 1.0)), "float32")
+
+
+def test_a_log_is_taken_back_to_the_state(tmp_path: Path) -> None:
+    journal = JsonlLogger(tmp_path / "log.jsonl")
+    journal.log(2, {"loss": 1.0})
+    journal.log(2, {"closed_loop": {"success": 0.5}})
+    journal.log(4, {"loss": 0.5})
+    journal.log(4, {"closed_loop": {"success": 0.6}})
+    journal.log(6, {"loss": 0.4})
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    journal.rewind(4, last_eval=2)  # killed in the evaluation after update 4
+    kept = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], "loss" in line) for line in kept] == [(2, True), (2, False), (4, True)]

@@ -29,8 +29,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None, first
         [B, n, H * D].
     """
     if q.device.type == "cpu" and q.dtype is torch.bfloat16:
-        out = _BlockedAttention.apply(q, k, v, allowed, first_masked)  # type: ignore[no-untyped-call]
-        return out.flatten(2)  # type: ignore[no-any-return]
+        out = _BlockedAttention.apply(q, k, v, allowed, first_masked)
+        return out.flatten(2)
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     mask = None if allowed is None else allowed[:, None]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
@@ -54,7 +54,7 @@ class _BlockedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q_shape, k_shape, blocks = ctx.shapes
         dq, dk, dv = (torch.empty(shape, dtype=grad.dtype) for shape in (q_shape, k_shape, k_shape))
         heads, scale = q_shape[2], q_shape[3] ** -0.5

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -143,5 +143,6 @@ def _one_thread() -> None:
 def _moved(values: _Tensors, device: torch.device) -> _Tensors:
     if device.type == "cpu":
         return values
-    moved = {f.name: getattr(values, f.name) for f in fields(values)}
-    return type(values)(**{k: None if t is None else t.to(device, non_blocking=True) for k, t in moved.items()})
+    tensors = {f.name: getattr(values, f.name) for f in fields(values)}
+    moved: dict[str, Any] = {k: None if t is None else t.to(device, non_blocking=True) for k, t in tensors.items()}
+    return type(values)(**moved)

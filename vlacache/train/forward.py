@@ -7,10 +7,10 @@ drop removed never enter a tower, and the last decoder layer computes only the r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from vlacache.models.decoder import DecoderLayer, rotate
@@ -90,7 +90,7 @@ def _tower(tower: VisionTower, pixels: Tensor, kept: Tensor) -> Tensor:
     return x[:, vit.num_prefix_tokens :]
 
 
-def _block(block: Block, x: Tensor) -> Tensor:
+def _block(block: Any, x: Tensor) -> Tensor:
     """timm's ``Block`` in training without dropout, with our attention."""
     normed = block.norm1(x)
     q, k, v = block.attn.qkv(normed).unflatten(2, (3, block.attn.num_heads, -1)).unbind(2)

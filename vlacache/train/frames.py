@@ -29,7 +29,7 @@ class FrameStore:
     def get(self, frame: int, view: int) -> NDArray[np.uint8]:
         """uint8[S, S, 3], not to be written to."""
         if self.keeps and self._filled[frame, view]:
-            return self._kept[frame, view]  # type: ignore[no-any-return]
+            return self._kept[frame, view]
         picture = self._decode(frame, view)
         if self.keeps:
             self._kept[frame, view] = picture

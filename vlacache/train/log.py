@@ -22,11 +22,11 @@ class JsonlLogger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def rewind(self, step: int) -> None:
-        """Forget what was logged after ``step``, and half a last line."""
+    def rewind(self, step: int, last_eval: int) -> None:
+        """Forget what was logged after ``step``, evaluations after ``last_eval``, and half a last line."""
         if not self._path.is_file():
             return
-        kept = [line for line in self._path.read_text().splitlines() if _step_of(line, step + 1) <= step]
+        kept = [line for line in self._path.read_text().splitlines() if _is_known(line, step, last_eval)]
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text("".join(f"{line}\n" for line in kept))
         os.replace(temporary, self._path)
@@ -37,8 +37,9 @@ class JsonlLogger:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
 
-def _step_of(line: str, otherwise: int) -> int:
+def _is_known(line: str, step: int, last_eval: int) -> bool:
     try:
-        return int(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):
-        return otherwise
+        values = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return bool(values["step"] <= (last_eval if "closed_loop" in values else step))

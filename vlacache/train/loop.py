@@ -117,7 +117,7 @@ class Trainer:
             RuntimeError: a loss that is not finite.
         """
         total, state = self.config.total_steps, self.state
-        self._journal.rewind(state.step)
+        self._journal.rewind(state.step, state.last_eval)
         stop = total if self._options.stop_after is None else min(total, state.step + self._options.stop_after)
         threads = torch.get_num_threads()
         if self.engine.on_cpu:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -46,8 +47,8 @@ def read_pack(path: Path) -> Demos:
             metadata = {key: json.loads(text) for key, text in file.metadata().items()}
     except (SafetensorError, KeyError, AttributeError) as error:
         raise ValueError(f"{path.name}: expected a file of scripts/pack_demos.py, got: {error}") from error
-    lists = {key: tuple(metadata[key]) for key in ("views", "instructions", "aux_names")}
-    return Demos(**lists, **arrays, info=metadata["info"])
+    names: dict[str, Any] = {key: tuple(metadata[key]) for key in ("views", "instructions", "aux_names")}
+    return Demos(**names, **arrays, info=metadata["info"])
 
 
 def recompress(demos: Demos, image_size: int, quality: int) -> Demos:

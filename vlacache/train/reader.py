@@ -80,8 +80,8 @@ def _assemble(tables: list[pa.Table], instructions: tuple[str, ...], info: dict[
         columns = [table[IMAGE_PREFIX + v].to_pylist() for v in views]
         extra = [table[name].to_pylist() for name in aux_columns]
         for row in range(table.num_rows):
-            shots = [None if column[row] is None else column[row]["bytes"] for column in columns]
-            if any(shot is None for shot in shots):
+            shots = [column[row]["bytes"] for column in columns if column[row] is not None]
+            if len(shots) < len(views) or None in shots:
                 continue
             pictures += shots
             rows.append(first + row)
