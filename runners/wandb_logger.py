@@ -39,7 +39,7 @@ class WandbLogger(Observer):
     """
 
     def __init__(self, mode: Literal["offline", "online"] = "offline", project: str = "vlacache-bench") -> None:
-        self._wandb = _import_wandb()
+        self._wandb = import_wandb()
         self._mode = mode
         self._project = project
         self._run: Any = None
@@ -110,7 +110,12 @@ class WandbLogger(Observer):
         return histograms
 
 
-def _import_wandb() -> ModuleType:
+def import_wandb() -> ModuleType:
+    """The package.
+
+    Raises:
+        ImportError: it is not installed; the message says how to get it.
+    """
     try:
         import wandb
     except ImportError as error:

@@ -20,6 +20,7 @@ ALLOWED_THIRD_PARTY = {
     "vlacache.types": {"numpy"},
     "vlacache.core": {"numpy", "torch"},
     "vlacache": {"numpy", "torch", "transformers", "tokenizers", "safetensors", "timm"},
+    "vlacache.train": {"numpy", "torch", "safetensors", "timm", "pyarrow", "PIL"},
     "runners.records": set(),
     "runners.report": {"numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "rich"},
 }

@@ -19,6 +19,10 @@ from vlacache.models.prismatic import VLAModel
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.models.tokenizer import TextTokenizer, TinyTokenizer
 
+#: In a checkpoint folder, beside config.json and model.safetensors.
+TOKENIZER_FILE = "tokenizer.json"
+#: ``checkpoint: builtin`` means ``PACKAGED / <model name>``.
+PACKAGED = Path(__file__).parent / "checkpoints"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -27,8 +31,9 @@ class ModelConfig:
     """What a run asks for.
 
     Attributes:
-        name: ``tiny_oft`` or ``tiny_openvla``. checkpoint: folder with config.json and model.safetensors, or None for
-            seeded, untrained weights. revision: of a hub checkpoint (not for local folders).
+        name: ``tiny_oft`` or ``tiny_openvla``.
+        checkpoint: folder with config.json and model.safetensors, ``builtin`` for the one that ships with the package,
+            or None for seeded, untrained weights. revision: of a hub checkpoint (not for local folders).
         dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it), ``float32`` or ``bfloat16``.
         decode: ``plain``. num_open_loop_steps: executed actions of a chunk; None for all.
         seed: of untrained weights. device: torch device.
@@ -80,20 +85,64 @@ def load_model(config: ModelConfig) -> LoadedModel:
     dtype = choose_dtype(device) if config.dtype == "auto" else DTYPES[config.dtype]
     if config.checkpoint is None:
         model = untrained(TINY_MODELS[config.name], config.seed)
-        weights, checkpoint = "untrained", f"seed {config.seed}"
+        weights, checkpoint, tokenizer = "untrained", f"seed {config.seed}", TinyTokenizer()
     else:
-        model = load_checkpoint(Path(config.checkpoint), config.name)
-        weights, checkpoint = "trained", checkpoint_id(Path(config.checkpoint))
-    model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    chunk = model.config.chunk_length
-    steps = chunk if config.num_open_loop_steps is None else config.num_open_loop_steps
-    if not 1 <= steps <= chunk:
-        raise ValueError(f"model.num_open_loop_steps: expected 1..{chunk} (chunk of {config.name}), got {steps}")
+        folder = resolve_checkpoint(config.checkpoint, config.name)
+        model = load_checkpoint(folder, config.name)
+        weights, checkpoint, tokenizer = "trained", checkpoint_id(folder), load_tokenizer(folder)
+    model = model.to(dtype=dtype)
+    return wrap_model(model, tokenizer, weights, checkpoint, config.device, config.num_open_loop_steps)
+
+
+def wrap_model(
+    model: VLAModel,
+    tokenizer: TextTokenizer,
+    weights: str,
+    checkpoint: str,
+    device: str,
+    num_open_loop_steps: int | None = None,
+) -> LoadedModel:
+    """Make a model ready for inference and note what it is.
+
+    Raises:
+        ValueError: more open-loop steps than the chunk has.
+    """
+    model = model.to(device).eval().requires_grad_(False)
+    config = model.config
+    steps = config.chunk_length if num_open_loop_steps is None else num_open_loop_steps
+    if not 1 <= steps <= config.chunk_length:
+        raise ValueError(
+            f"model.num_open_loop_steps: expected 1..{config.chunk_length} (chunk of {config.name}), got {steps}"
+        )
     info = ModelInfo(
-        config.name, weights, checkpoint, str(dtype).removeprefix("torch."), model.config.decoder.num_layers,
-        model.config.views, model.config.grid, model.num_parameters(),
+        config.name, weights, checkpoint, str(model.dtype).removeprefix("torch."), config.decoder.num_layers,
+        config.views, config.grid, model.num_parameters(),
     )  # fmt: skip
-    return LoadedModel(model, TinyTokenizer(), info, steps)
+    return LoadedModel(model, tokenizer, info, steps)
+
+
+def resolve_checkpoint(checkpoint: str, name: str) -> Path:
+    """The folder that a config's ``checkpoint`` means.
+
+    Raises:
+        FileNotFoundError: ``builtin``, but the package has no checkpoint of that model.
+    """
+    if checkpoint != "builtin":
+        return Path(checkpoint)
+    folder = PACKAGED / name
+    if not (folder / "model.safetensors").is_file():
+        present = sorted(p.parent.name for p in PACKAGED.glob("*/model.safetensors"))
+        raise FileNotFoundError(
+            f"model.checkpoint=builtin: no checkpoint of {name!r} ships with this version (there are: {present}); use "
+            "model.checkpoint=null for untrained weights, or a folder"
+        )
+    return folder
+
+
+def load_tokenizer(folder: Path) -> TinyTokenizer:
+    """The checkpoint's own tokenizer; the package's where the folder has none."""
+    path = folder / TOKENIZER_FILE
+    return TinyTokenizer(path) if path.is_file() else TinyTokenizer()
 
 
 def _check(config: ModelConfig) -> None:

@@ -1,0 +1,75 @@
+"""Success of a policy on a fixed, small set of episodes, without a run directory: what training selects by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runners.envs.base import Env, EnvSpec
+from runners.observers import EpisodeInfo
+from runners.plan import PairPlan, plan_episodes
+from runners.rollout import check_compatible, rollout_episode
+from vlacache.types import Policy
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """A validation set.
+
+    Attributes:
+        suite: of every episode. placements: name -> (task id -> env); success is the mean over all of them.
+        task_ids: tasks. init_indices: of each task and placement; keep them apart from those that tables use.
+        seed: env seed.
+    """
+
+    suite: str
+    placements: Mapping[str, Callable[[int], Env]]
+    task_ids: Sequence[int]
+    init_indices: Sequence[int]
+    seed: int = 0
+
+    def evaluate(self, policy: Policy) -> dict[str, Any]:
+        """Roll out every episode.
+
+        Returns:
+            ``success`` (0..1 over all episodes), ``episodes``, and per placement the successes of each task.
+
+        Raises:
+            RuntimeError: an episode ended in an error; its traceback is in the message.
+            ValueError: policy and env do not fit together.
+        """
+        tables: dict[str, dict[str, int]] = {}
+        for placement, make_env in self.placements.items():
+            tables[placement] = {str(task): self._task(policy, make_env, placement, task) for task in self.task_ids}
+        per_placement = len(self.task_ids) * len(self.init_indices)
+        total = sum(sum(table.values()) for table in tables.values())
+        result: dict[str, Any] = {"success": total / (per_placement * len(tables))}
+        result |= {f"success/{name}": sum(table.values()) / per_placement for name, table in tables.items()}
+        result |= {f"tasks/{name}": table for name, table in tables.items()}
+        return {**result, "episodes": per_placement * len(tables)}
+
+    def _task(self, policy: Policy, make_env: Callable[[int], Env], placement: str, task_id: int) -> int:
+        env = make_env(task_id)
+        try:
+            check_compatible(env, policy)
+            plan = plan_episodes(
+                self.suite,
+                [task_id],
+                len(self.init_indices),
+                self.init_indices,
+                self.seed,
+                placement,
+                env.spec.num_init_states,
+            )
+            records = [rollout_episode(env, policy, _episode(pair, env.spec)).record for pair in plan]
+        finally:
+            env.close()
+        for record in records:
+            if record.status == "error":
+                raise RuntimeError(f"validation: task {task_id}, state {record.init_index} failed:\n{record.error}")
+        return sum(record.status == "success" for record in records)
+
+
+def _episode(pair: PairPlan, spec: EnvSpec) -> EpisodeInfo:
+    return EpisodeInfo("validation", pair.key("baseline", "none"), spec)

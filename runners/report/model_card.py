@@ -1,0 +1,131 @@
+"""The model card of a checkpoint: README.md from a JSON of facts, nothing in it typed by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runners.journal import read_episodes, read_run
+from runners.report.stats import wilson_interval
+
+CARD_FILE, WEIGHTS_FILE, TRAINING_FILE = "card.json", "model.safetensors", "training.json"
+
+
+def evaluation_of_run(run_dir: Path, arm: str = "baseline") -> dict[str, Any]:
+    """Successes per task of one arm of a run, with what they were measured on.
+
+    Raises:
+        ValueError: the run has no finished episode of that arm.
+    """
+    run = read_run(run_dir)
+    last = {record.key.slug: record for record in read_episodes(run_dir) if record.arm == arm}
+    records = [record for record in last.values() if record.status != "error"]
+    if not records:
+        raise ValueError(f"{run_dir.name}: expected finished episodes of arm {arm!r}, got none")
+    tasks: dict[int, dict[str, Any]] = {}
+    for record in records:
+        row = tasks.setdefault(record.task_id, {"instruction": record.instruction, "successes": 0, "trials": 0})
+        row["successes"] += record.status == "success"
+        row["trials"] += 1
+    return {
+        "suite": run.suite,
+        "placement": records[0].placement,
+        "assets": "{source}@{digest}/{render}".format(**run.assets),
+        "model": run.model,
+        "checkpoint": run.checkpoint,
+        "init_indices": sorted({record.init_index for record in records}),
+        "errors": len(last) - len(records),
+        "tasks": {str(task): tasks[task] for task in sorted(tasks)},
+    }
+
+
+def write_model_card(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``card.json`` and ``README.md`` beside the weights.
+
+    Args:
+        folder: a checkpoint of ``vlacache.train.export``. facts: ``evaluations`` and ``controls`` (lists of
+            ``evaluation_of_run``; a control also has ``name``), ``known_failures`` (list of sentences).
+
+    Raises:
+        ValueError: the weights are not those of ``training.json``, or an evaluation is of other weights.
+    """
+    training = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    if training["sha256"] != digest:
+        raise ValueError(
+            f"{folder.name}: expected weights {training['sha256'][:12]} (training.json), got {digest[:12]}"
+        )
+    for evaluation in facts.get("evaluations", ()):
+        if not str(evaluation["checkpoint"]).endswith(f"@{digest[:12]}"):
+            raise ValueError(f"evaluation: expected weights @{digest[:12]}, got {evaluation['checkpoint']}")
+    card = {**facts, "training": training, "sha256": digest}
+    (folder / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(render_card(card), encoding="utf-8")
+
+
+def render_card(card: Mapping[str, Any]) -> str:
+    """Markdown."""
+    training, demos = card["training"], card["training"]["demos"]
+    numbers = training["config"]
+    lines = [
+        f"# {numbers['model']}",
+        "",
+        "A small vision-language-action policy, trained by this project's own code from demonstrations of a scripted "
+        "expert in simulation. It is a test bed for caches, not a robot controller.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| weights (sha256) | `{card['sha256']}` |",
+        f"| demonstrations | {demos['episodes']} episodes, {demos['frames']} frames, {demos['tasks']} tasks "
+        f"(digest `{demos['digest']}`) |",
+        f"| training | {training['samples']} of {numbers['samples']} samples, update {training['step']}, batch "
+        f"{numbers['batch_size']}, seed {numbers['seed']}, {training['dtype']} |",
+        f"| begins from | {training['init_from'] or 'random weights'} |",
+        *_validation(training),
+    ]
+    for evaluation in card.get("evaluations", ()):
+        lines += ["", *_evaluation(evaluation)]
+    lines += ["", *_controls(card.get("controls", ()))]
+    failures = card.get("known_failures", ())
+    lines += ["", "## Known failures", "", *([f"- {text}" for text in failures] or ["None recorded."])]
+    return "\n".join(lines) + "\n"
+
+
+def _validation(training: Mapping[str, Any]) -> list[str]:
+    if "validation" not in training:
+        return []
+    success = training["validation"]["success"]
+    return [f"| chosen by | closed-loop success on validation episodes, {success:.1%}; not those of the tables below |"]
+
+
+def _evaluation(evaluation: Mapping[str, Any]) -> list[str]:
+    first, last = evaluation["init_indices"][0], evaluation["init_indices"][-1]
+    title = f"## {evaluation['suite']}, {evaluation['placement']} placement"
+    errors = f" {evaluation['errors']} episodes ended in an error and are left out." if evaluation["errors"] else ""
+    note = f"No cache, assets {evaluation['assets']}, states {first} to {last}; Wilson 95 % intervals.{errors}"
+    rows = [f"| {task} | {row['instruction']} | {_rate(row)} |" for task, row in evaluation["tasks"].items()]
+    header = ["| task | instruction | success |", "|---|---|---|"]
+    return [title, "", note, "", *header, *rows, f"| all | | {_rate(_sum(evaluation))} |"]
+
+
+def _controls(controls: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = ["## Blind controls", ""]
+    if not controls:
+        return [*head, "Not measured."]
+    rows = [f"| {c['name']} | {c['suite']} | {c['placement']} | {_rate(_sum(c))} |" for c in controls]
+    return [*head, "| control | suite | placement | success |", "|---|---|---|---|", *rows]
+
+
+def _sum(evaluation: Mapping[str, Any]) -> dict[str, int]:
+    rows = evaluation["tasks"].values()
+    return {key: sum(row[key] for row in rows) for key in ("successes", "trials")}
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    interval = wilson_interval(row["successes"], row["trials"])
+    assert interval is not None  # a row exists only for finished episodes
+    rate = row["successes"] / row["trials"]
+    return f"{row['successes']}/{row['trials']} = {rate:.0%} [{interval.low:.0%}, {interval.high:.0%}]"

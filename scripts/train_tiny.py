@@ -1,0 +1,128 @@
+"""Train an embedded policy from demonstrations: the same command continues a run that was stopped.
+
+    python scripts/train_tiny.py --demos demos/spatial --folder results/train/oft
+    python scripts/train_tiny.py --model tiny_openvla --init-from results/train/oft/best --demos ... --folder ...
+    python scripts/train_tiny.py --no-eval --device cuda --demos packs/ --folder out samples=2000000 batch_size=256
+
+Words name=value change the numbers of ``vlacache.train.config.TrainConfig``. On a GPU machine without simulator use
+``--no-eval``; ``scripts/select_checkpoint.py`` then chooses among ``<folder>/snapshots``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run from a checkout that is not installed, as on a lent machine
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from vlacache.models.tiny import TINY_MODELS
+from vlacache.train.config import TRAIN_DEFAULTS
+from vlacache.train.loop import RunOptions, Trainer
+from vlacache.train.memory import keep_freed_memory
+from vlacache.train.reader import read_demos
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out.add_argument("words", nargs="*", help="name=value: numbers of the run")
+    out.add_argument("--model", choices=sorted(TRAIN_DEFAULTS), default="tiny_oft")
+    out.add_argument("--demos", type=Path, nargs="+", required=True, help="LeRobot folders, packs or folders of packs")
+    out.add_argument("--folder", type=Path, required=True, help="of the run")
+    out.add_argument("--init-from", type=Path, help="checkpoint folder whose trunk the run begins with")
+    out.add_argument("--device", default="cpu")
+    out.add_argument("--threads", type=int, help="passes at once on a CPU; default: one a core")
+    out.add_argument("--frame-gib", type=float, default=6.0, help="memory for decoded pictures")
+    out.add_argument("--stop-after", type=int, help="end this sitting after so many updates")
+    out.add_argument("--logger", choices=("none", "wandb"), default="none", help="besides <folder>/log.jsonl")
+    out.add_argument("--no-eval", action="store_true", help="keep snapshots instead of evaluating in the simulator")
+    add_validation_options(out)
+    return out
+
+
+def add_validation_options(out: argparse.ArgumentParser) -> None:
+    """Which episodes a closed-loop evaluation rolls out."""
+    out.add_argument("--suites", nargs="+", default=["libero_spatial"])
+    out.add_argument("--tasks", type=int, nargs="+", default=list(range(10)))
+    out.add_argument("--placements", nargs="+", default=["official"])
+    out.add_argument("--init-indices", type=int, nargs="+", default=[40, 41, 42], help="tables use 0 .. 19")
+    out.add_argument("--assets", default="builtin")
+
+
+def make_evaluate(given: argparse.Namespace) -> Any:
+    """Closed-loop success over all suites and placements asked for."""
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401  (before Mesa's LLVM is loaded, see runners/build.py)
+
+    from runners.assets import resolve_assets
+    from runners.closed_loop import ClosedLoop
+    from runners.envs.libero import make_libero_env
+    from vlacache.core.policies import build_cache_policy
+    from vlacache.models.factory import LoadedModel
+    from vlacache.models.policy import CachedPolicy
+
+    def env_maker(suite: str, placement: str) -> Any:
+        assets = resolve_assets(given.assets, suite=suite, render="fast" if given.assets == "builtin" else "reference")
+        return lambda task_id: make_libero_env(
+            suite, task_id, assets=assets, placement=placement, render=assets.provenance.render
+        )
+
+    loops = {
+        suite: ClosedLoop(suite, {p: env_maker(suite, p) for p in given.placements}, given.tasks, given.init_indices)
+        for suite in given.suites
+    }
+
+    def evaluate(loaded: LoadedModel) -> dict[str, Any]:
+        policy = CachedPolicy(loaded, build_cache_policy("none"))
+        results = {suite: loop.evaluate(policy) for suite, loop in loops.items()}
+        success = sum(result["success"] for result in results.values()) / len(results)
+        print(f"closed loop: {success:.1%}  {results}", flush=True)
+        return {"success": success, **results}
+
+    return evaluate
+
+
+class Printer:
+    """Shows what is logged."""
+
+    def log(self, step: int, values: dict[str, Any]) -> None:
+        """One line."""
+        shown = {k: f"{v:.4g}" for k, v in values.items() if isinstance(v, float)}
+        print(
+            f"update {step}: samples {values.get('samples')} " + " ".join(f"{k}={v}" for k, v in shown.items()),
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Train, or continue."""
+    given = parser().parse_args()
+    keep_freed_memory()
+    config = TRAIN_DEFAULTS[given.model].override(given.words)
+    demos = read_demos(given.demos, TINY_MODELS[given.model].views)
+    print(f"{demos.num_episodes} demos, {demos.num_frames} frames, {len(demos.instructions)} tasks", flush=True)
+    loggers: list[Any] = [Printer()]
+    if given.logger == "wandb":
+        from runners.training_log import WandbMetrics
+
+        given.folder.mkdir(parents=True, exist_ok=True)
+        loggers.append(WandbMetrics(given.folder, config.to_dict()))
+    evaluate = None if given.no_eval else make_evaluate(given)
+    options = RunOptions(given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after)
+    trainer = Trainer(
+        config, demos, given.folder, evaluate=evaluate, loggers=loggers, init_from=given.init_from, options=options
+    )
+    state = trainer.run()
+    for logger in loggers[1:]:
+        logger.close()
+    best = "" if state.best is None else f", best {state.best:.1%} at update {state.best_step}"
+    print(f"update {state.step} of {config.total_steps}{best}; files in {given.folder}")
+
+
+if __name__ == "__main__":
+    main()

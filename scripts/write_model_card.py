@@ -1,0 +1,39 @@
+"""Write the model card of a checkpoint from runs that were made with it.
+
+    python scripts/write_model_card.py vlacache/models/checkpoints/tiny_oft \\
+        --run results/oft_official results/oft_wide --control blind=results/blind_wide \\
+        --control replay=results/replay_wide --failure "Task 5: the bowl tips."
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from runners.report.model_card import evaluation_of_run, write_model_card
+
+
+def main() -> None:
+    """Collect the facts, write card.json and README.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="checkpoint")
+    parser.add_argument("--run", type=Path, nargs="*", default=[], help="runs of the checkpoint without cache")
+    parser.add_argument("--control", action="append", default=[], metavar="NAME=RUN")
+    parser.add_argument("--failure", action="append", default=[], help="a known failure, in one sentence")
+    given = parser.parse_args()
+    controls = [word.partition("=") for word in given.control]
+    facts = {
+        "evaluations": [evaluation_of_run(path) for path in given.run],
+        "controls": [{"name": name, **evaluation_of_run(Path(path))} for name, _, path in controls],
+        "known_failures": given.failure,
+    }
+    write_model_card(given.folder, facts)
+    print(f"{given.folder / 'README.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Demos come back from disk as they were written, also from packed files."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from tests.train.synthetic import TASKS, VIEWS, jpeg, picture, write_lerobot
+from vlacache.models.preprocess import frames_from_observation
+from vlacache.train.demos import Demos, concatenate
+from vlacache.train.frames import FrameStore
+from vlacache.train.packing import read_pack, recompress, write_packs
+from vlacache.train.reader import read_demos, read_lerobot
+from vlacache.types import Observation
+
+
+def test_rows_and_pictures_come_back(folder: Path, demos: Demos) -> None:
+    tables = [pq.read_table(p) for p in sorted((folder / "data" / "chunk-000").iterdir())]
+    assert demos.views == VIEWS and demos.instructions == TASKS and demos.num_episodes == len(tables) == 4
+    assert len(demos.state) == sum(t.num_rows for t in tables)
+    second = tables[1]
+    first_row = tables[0].num_rows
+    assert np.array_equal(
+        demos.action[first_row : first_row + 3], np.stack(second["action"].to_pylist()[:3]).astype("f4")
+    )
+    frame = int(np.searchsorted(demos.frame_rows, first_row))
+    assert demos.frame_rows[frame] == first_row and demos.task[first_row] == 1
+    assert demos.picture(frame, 1) == second["observation.images.wrist"][0].as_py()["bytes"]
+    column = demos.aux_names.index("aux.pixel.wrist.target.1")
+    assert demos.aux[frame, column] == pytest.approx(second["aux.pixel.wrist.target"][0].as_py()[1])
+    relative = demos.aux_names.index("aux.relative.gripper_target.0")
+    assert np.isnan(demos.aux[0, relative]) and demos.aux[frame, relative] == pytest.approx(0.1)
+
+
+def test_chunks_stop_at_the_end_of_their_episode(demos: Demos) -> None:
+    last_frames = [int(np.flatnonzero(demos.episode[demos.frame_rows] == e)[-1]) for e in range(2)]
+    actions, valid = demos.chunks(np.array([0, *last_frames]), 8)
+    assert valid[0].all() and np.array_equal(actions[0], demos.action[:8])
+    assert not valid[1].all() and valid[1, 0] and (np.diff(valid.astype(int), axis=1) <= 0).all()
+    end = np.flatnonzero(demos.episode == 0)[-1]
+    assert np.array_equal(actions[1, valid[1].sum() :], np.repeat(demos.action[end][None], 8 - valid[1].sum(), 0))
+
+
+def assert_equal(ours: Demos, theirs: Demos) -> None:
+    for name in Demos.__dataclass_fields__:
+        a, b = getattr(ours, name), getattr(theirs, name)
+        if name == "info":
+            continue
+        if isinstance(a, np.ndarray):
+            assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name
+        else:
+            assert a == b, name
+
+
+def test_packed_files_hold_the_same(demos: Demos, tmp_path: Path) -> None:
+    paths = write_packs(demos, tmp_path, max_bytes=20_000)
+    assert len(paths) > 1 and all(p.stat().st_size < 24_000 for p in paths)
+    assert_equal(demos, read_demos([tmp_path], demos.views))
+    assert_equal(demos, concatenate([read_pack(p) for p in paths]))
+
+
+def test_recompressed_pictures_are_smaller_and_alike(demos: Demos) -> None:
+    small = recompress(demos, 56, 60)
+    assert len(small.jpeg) < 0.9 * len(demos.jpeg) and np.array_equal(small.action, demos.action)
+    ours, theirs = FrameStore(demos, 56).get(3, 0).astype(int), FrameStore(small, 56).get(3, 0).astype(int)
+    assert np.abs(ours - theirs).mean() < 6
+
+
+def test_one_view_only(demos: Demos) -> None:
+    wrist = demos.select(["wrist"])
+    assert wrist.views == ("wrist",) and wrist.picture(5, 0) == demos.picture(5, 1)
+    assert not any("agentview" in name for name in wrist.aux_names) and len(wrist.aux_names) == demos.aux.shape[1] - 2
+    with pytest.raises(ValueError, match=r"expected pictures of \['front'\]"):
+        demos.select(["front"])
+
+
+def test_training_sees_the_pixels_that_inference_sees() -> None:
+    pixels = picture(np.array([0.4, 0.6]), 64)
+    data = jpeg(pixels)
+    with Image.open(io.BytesIO(data)) as file:
+        decoded = np.array(file.convert("RGB"))
+    observation = Observation({"agentview": decoded}, "x", None, 0)
+    inference = frames_from_observation(observation, ("agentview",), 56)[0].permute(1, 2, 0)
+    buffer, offsets = np.frombuffer(data, np.uint8), np.array([0, len(data)])
+    zeros = np.zeros((1, 7), np.float32)
+    single = Demos(
+        ("agentview",), ("x",), zeros, zeros, np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64),
+        buffer, offsets,
+    )  # fmt: skip
+    difference = torch.from_numpy(FrameStore(single, 56).get(0, 0).astype(int)) - inference.int()
+    assert difference.abs().max() <= 1
+
+
+def test_sets_are_joined_by_instruction(tmp_path: Path, demos: Demos) -> None:
+    other = read_lerobot(write_lerobot(tmp_path / "b", seed=1, episodes=3))
+    both = concatenate([demos, other])
+    assert (
+        both.instructions == TASKS and both.num_episodes == 7 and both.num_frames == demos.num_frames + other.num_frames
+    )
+    assert both.picture(demos.num_frames + 2, 1) == other.picture(2, 1)
+    assert np.array_equal(both.chunks(np.array([demos.num_frames]), 8)[0], other.chunks(np.array([0]), 8)[0])
+
+
+def drop_info(folder: Path) -> None:
+    (folder / "meta" / "info.json").unlink()
+
+
+def drop_tasks(folder: Path) -> None:
+    (folder / "meta" / "tasks.jsonl").unlink()
+
+
+def wrong_length(folder: Path) -> None:
+    path = folder / "meta" / "episodes.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["length"] += 1
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (drop_info, FileNotFoundError, "expected meta/info.json"),
+        (drop_tasks, FileNotFoundError, "expected tasks.jsonl"),
+        (wrong_length, ValueError, "expected 13 rows"),
+    ],
+)
+def test_a_damaged_set_is_refused(folder: Path, tmp_path: Path, damage, error, message: str) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    damage(tmp_path / "copy")
+    with pytest.raises(error, match=message):
+        read_demos([tmp_path / "copy"], VIEWS)
+
+
+def test_a_foreign_file_is_no_pack(tmp_path: Path) -> None:
+    (tmp_path / "x.demos.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"expected a file of scripts/pack_demos.py"):
+        read_demos([tmp_path], VIEWS)

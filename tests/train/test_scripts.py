@@ -1,0 +1,53 @@
+"""The commands: pack, train on the pack with the real sizes, stop, continue."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlacache.models import factory
+from vlacache.models.factory import ModelConfig, load_model
+
+
+def call(root: Path, script: str, *words: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / script), *words],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_pack_train_stop_and_continue(repo_root: Path, folder: Path, tmp_path: Path) -> None:
+    packed = call(repo_root, "pack_demos.py", str(folder), "--output", str(tmp_path / "packs"), "--image-size", "224")
+    assert "4 demos" in packed and "1 files" in packed
+    words = ["--no-eval", "--demos", str(tmp_path / "packs"), "--folder", str(tmp_path / "run")]
+    numbers = ["samples=12", "batch_size=4", "micro_batch=2", "eval_samples=8", "log_steps=1"]
+    assert "update 1 of 3" in call(repo_root, "train_tiny.py", *words, "--stop-after", "1", *numbers)
+    assert "update 3 of 3" in call(repo_root, "train_tiny.py", *words, *numbers)
+    assert sorted(p.name for p in (tmp_path / "run" / "snapshots").iterdir()) == ["00000008", "00000012"]
+    loaded = load_model(ModelConfig("tiny_oft", checkpoint=str(tmp_path / "run" / "snapshots" / "00000012")))
+    assert loaded.info.weights == "trained"
+    size = sum(p.stat().st_size for p in (tmp_path / "run" / "last").iterdir())
+    assert 10 << 20 < size <= 14 << 20
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+
+
+def test_builtin_checkpoint_is_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(factory, "PACKAGED", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of 'tiny_oft' ships"):
+        load_model(ModelConfig("tiny_oft", checkpoint="builtin"))
+    model = factory.untrained(factory.TINY_MODELS["tiny_oft"], 1)
+    factory.save_checkpoint(model, tmp_path / "tiny_oft")
+    info = load_model(ModelConfig("tiny_oft", checkpoint="builtin")).info
+    assert info.weights == "trained" and info.checkpoint.startswith("tiny_oft@")

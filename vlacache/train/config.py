@@ -1,0 +1,121 @@
+"""All numbers of a training run, typed and checked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """What a training run depends on besides its demos; two runs with equal fields and demos give equal weights.
+
+    Attributes:
+        model: ``tiny_oft`` or ``tiny_openvla``. seed: of weights, order of samples, drops and augmentation.
+        samples: training frames seen in all. batch_size: of one update.
+        micro_batch: samples of one pass; on a CPU each pass has one thread, and as many run at once as there are cores.
+        learning_rate, weight_decay, beta1, beta2: AdamW. warmup: share of the run. clip_norm: of the whole gradient.
+        ema_decay: of the averaged weights that are evaluated and shipped, per update.
+        keep_shares: (progress, share) steps: from that share of the run on, so many of a view's patches are kept.
+        shift_pixels: pictures are moved by up to so many pixels. brightness, contrast, colour: ranges of the jitter.
+        proprio_dropout: share of samples whose proprio is zeroed, so that the model has to look.
+        aux_weight: of the loss of the auxiliary heads; they are not saved.
+        eval_samples: closed-loop evaluation after so many samples, and at the end. save_steps: updates between states.
+        log_steps: updates that one line of the log averages. precision: of the passes; weights are kept in float32.
+    """
+
+    model: str = "tiny_oft"
+    seed: int = 0
+    samples: int = 240_000
+    batch_size: int = 64
+    micro_batch: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.98
+    warmup: float = 0.03
+    clip_norm: float = 1.0
+    ema_decay: float = 0.995
+    keep_shares: tuple[tuple[float, float], ...] = ((0.0, 0.25), (0.7, 0.5), (0.9, 1.0))
+    shift_pixels: int = 6
+    brightness: float = 0.12
+    contrast: float = 0.12
+    colour: float = 0.06
+    proprio_dropout: float = 0.1
+    aux_weight: float = 0.5
+    eval_samples: int = 40_000
+    save_steps: int = 50
+    log_steps: int = 20
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch_size", "micro_batch", "eval_samples", "save_steps", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not self.keep_shares or self.keep_shares[0][0] != 0.0 or list(self.keep_shares) != sorted(self.keep_shares):
+            raise ValueError(
+                f"keep_shares: expected ascending (progress, share) from progress 0, got {self.keep_shares}"
+            )
+        if any(not 0.0 < share <= 1.0 for _, share in self.keep_shares):
+            raise ValueError(f"keep_shares: expected shares in (0, 1], got {self.keep_shares}")
+        for name in ("warmup", "ema_decay", "proprio_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}: expected 0 <= value < 1, got {getattr(self, name)}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision: expected auto, float32 or bfloat16, got {self.precision!r}")
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole run."""
+        return -(-self.samples // self.batch_size)
+
+    @property
+    def eval_steps(self) -> int:
+        """Updates between closed-loop evaluations."""
+        return max(1, self.eval_samples // self.batch_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """``name: stored != asked`` of every field in which a stored config differs."""
+        mine = {k: _plain(v) for k, v in self.to_dict().items()}
+        return [f"{k}: {_plain(other.get(k))!r} != {v!r}" for k, v in mine.items() if _plain(other.get(k)) != v]
+
+    def override(self, words: list[str]) -> TrainConfig:
+        """With ``name=value`` words of a command line applied.
+
+        Raises:
+            ValueError: an unknown name, or a value of the wrong type.
+        """
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        values: dict[str, Any] = {}
+        for word in words:
+            name, separator, text = word.partition("=")
+            if not separator or name not in known:
+                raise ValueError(f"{word!r}: expected name=value with a name of {sorted(known)}")
+            try:
+                values[name] = _shares(text) if name == "keep_shares" else type(known[name])(text)
+            except ValueError as error:
+                raise ValueError(f"{name}: expected {type(known[name]).__name__}, got {text!r}") from error
+        return replace(self, **values)
+
+
+def _shares(text: str) -> tuple[tuple[float, float], ...]:
+    """``0:0.25,0.7:0.5,0.9:1`` -> pairs."""
+    pairs = [part.split(":") for part in text.split(",")]
+    return tuple((float(at), float(share)) for at, share in pairs)
+
+
+def _plain(value: Any) -> Any:
+    return [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, (list, tuple)) else value
+
+
+#: Token bins need more updates on fewer tokens: one view, one step instead of a chunk.
+TRAIN_DEFAULTS = {
+    "tiny_oft": TrainConfig(),
+    "tiny_openvla": TrainConfig(model="tiny_openvla", samples=400_000, micro_batch=32, proprio_dropout=0.0),
+}

@@ -1,0 +1,72 @@
+"""Trained weights as a checkpoint folder, and the other way round: a new model that begins with another's weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlacache.models.config import VLAConfig
+from vlacache.models.factory import TOKENIZER_FILE, load_checkpoint, save_checkpoint
+from vlacache.models.prismatic import VLAModel
+from vlacache.models.tokenizer import TINY_TOKENIZER
+
+#: A checkpoint in the repository is at most so large.
+MAX_BYTES = 14 << 20
+FACTS_FILE = "training.json"
+
+
+def export_checkpoint(model: VLAModel, folder: Path, facts: dict[str, Any]) -> str:
+    """Write bfloat16 weights, config, tokenizer and ``training.json`` (``facts`` and the hash of the weights).
+
+    The folder appears whole or not at all; an older one of that name is replaced.
+
+    Returns:
+        sha256 of ``model.safetensors``.
+
+    Raises:
+        ValueError: larger than 14 MiB.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_checkpoint(model, temporary, torch.bfloat16)
+    shutil.copyfile(TINY_TOKENIZER, temporary / TOKENIZER_FILE)
+    digest = hashlib.sha256((temporary / "model.safetensors").read_bytes()).hexdigest()
+    (temporary / FACTS_FILE).write_text(json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
+    size = sum(file.stat().st_size for file in temporary.iterdir())
+    if size > MAX_BYTES:
+        raise ValueError(f"checkpoint: expected at most {MAX_BYTES} bytes, got {size}")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+    return digest
+
+
+def start_from(folder: Path, config: VLAConfig) -> tuple[VLAConfig, dict[str, Tensor]]:
+    """The shared trunk of a checkpoint.
+
+    Returns:
+        ``config`` with the checkpoint's normalisation, and the tensors that have the same name and shape in both.
+
+    Raises:
+        ValueError: no tensor fits.
+    """
+    source_config = VLAConfig.from_json(folder / "config.json")
+    source = load_checkpoint(folder, source_config.name).state_dict()
+    with torch.device("meta"):
+        wanted = VLAModel(config).state_dict()
+    shared = {k: v.float() for k, v in source.items() if k in wanted and wanted[k].shape == v.shape}
+    if not any(name.startswith("decoder.") for name in shared):
+        raise ValueError(
+            f"init_from: {folder.name} ({source_config.name}) shares no decoder weights with {config.name}"
+        )
+    config = replace(config, action_low=source_config.action_low, action_high=source_config.action_high)
+    if config.proprio_dim is not None and source_config.proprio_dim == config.proprio_dim:
+        config = replace(config, proprio_low=source_config.proprio_low, proprio_high=source_config.proprio_high)
+    return config, shared

@@ -1,0 +1,249 @@
+"""A training run from its first update to its last, in as many sittings as it takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlacache.models.config import VLAConfig
+from vlacache.models.factory import DTYPES, LoadedModel, choose_dtype, untrained, wrap_model
+from vlacache.models.tiny import TINY_MODELS
+from vlacache.models.tokenizer import TinyTokenizer
+from vlacache.train.batches import BatchMaker
+from vlacache.train.checkpointing import TrainState, load_state, save_state
+from vlacache.train.config import TrainConfig
+from vlacache.train.demos import Demos
+from vlacache.train.engine import Engine
+from vlacache.train.export import export_checkpoint, start_from
+from vlacache.train.frames import FrameStore
+from vlacache.train.log import JsonlLogger, MetricLogger
+from vlacache.train.schedule import keep_share
+from vlacache.train.targets import TrainNet, with_normalisation
+
+#: Closed-loop evaluation: a model in, numbers out; ``success`` (0..1) decides which weights are kept.
+Evaluate = Callable[[LoadedModel], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run, as opposed to what: none of it changes the weights.
+
+    Attributes:
+        device: torch device. num_threads: passes at once on a CPU; None for one a core.
+        frame_bytes: memory for decoded pictures. stop_after: end this sitting after so many updates, or None.
+    """
+
+    device: str = "cpu"
+    num_threads: int | None = None
+    frame_bytes: int = 6 << 30
+    stop_after: int | None = None
+
+
+class Trainer:
+    """Trains, evaluates, keeps the best.
+
+    Files in ``folder``: ``state.pt`` (to continue), ``log.jsonl``, ``last/`` (checkpoint of the last update) and
+    ``best/`` (checkpoint with the best closed-loop success) or, without simulator, ``snapshots/<samples>/`` where an
+    evaluation was due.
+
+    Args:
+        config: numbers of the run. demos: with at least the model's views. folder: of the run.
+        evaluate: see ``Evaluate``; None on a machine without simulator. loggers: besides ``log.jsonl``.
+        init_from: checkpoint whose trunk the run begins with. options: see ``RunOptions``.
+
+    Raises:
+        ValueError: the folder holds a run with other numbers or other demos.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        demos: Demos,
+        folder: Path,
+        *,
+        evaluate: Evaluate | None = None,
+        loggers: Sequence[MetricLogger] = (),
+        init_from: Path | None = None,
+        options: RunOptions | None = None,
+    ) -> None:
+        self.config, self.folder = config, folder
+        self._evaluate = evaluate
+        self._window: list[tuple[float, dict[str, float]]] = []
+        self._options = RunOptions() if options is None else options
+        folder.mkdir(parents=True, exist_ok=True)
+        self._journal = JsonlLogger(folder / "log.jsonl")
+        self._loggers = [self._journal, *loggers]
+        base = TINY_MODELS[config.model]
+        demos = demos.select(base.views)
+        model_config = with_normalisation(base, demos.state, demos.action)
+        shared: dict[str, torch.Tensor] = {}
+        if init_from is not None:
+            model_config, shared = start_from(init_from, model_config)
+        self.model_config: VLAConfig = model_config
+        stored = load_state(folder)
+        device = torch.device(self._options.device)
+        self._dtype = _dtype(config, device, stored)
+        self._facts = {
+            "config": json.loads(json.dumps(config.to_dict())),
+            "demos": demos_facts(demos),
+            "init_from": None if init_from is None else _digest((init_from / "model.safetensors").read_bytes()),
+            "dtype": str(self._dtype).removeprefix("torch."),
+        }
+        model = untrained(model_config, config.seed)
+        model.load_state_dict(shared, strict=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed + 1)
+            net = TrainNet(model, len(demos.aux_names))
+        cores = self._options.num_threads or os.cpu_count() or 1
+        self.engine = Engine(net.to(device), config, self._dtype, cores)
+        store = FrameStore(demos, base.towers[0].image_size, self._options.frame_bytes)
+        self.batches = BatchMaker(demos, model_config, config, TinyTokenizer(), store)
+        self.state = TrainState(0, {}, {}, {}, -1, None, -1, self._facts)
+        if stored is not None:
+            self._restore(stored)
+
+    def run(self) -> TrainState:
+        """Do what is left of the run.
+
+        Raises:
+            RuntimeError: a loss that is not finite.
+        """
+        total, state = self.config.total_steps, self.state
+        self._journal.rewind(state.step, state.last_eval)
+        stop = total if self._options.stop_after is None else min(total, state.step + self._options.stop_after)
+        threads = torch.get_num_threads()
+        if self.engine.on_cpu:
+            torch.set_num_threads(1)  # the passes are parallel; two pools of threads would fight
+        try:
+            self._evaluate_if_due(threads)
+            for batch in self.batches.iterate(state.step, stop):
+                self._log(self.engine.update(batch, state.step))
+                state.step += 1
+                if state.step % self.config.save_steps == 0 or state.step == stop:
+                    self.save()
+                self._evaluate_if_due(threads)
+        finally:
+            self.engine.close()
+            torch.set_num_threads(threads)
+        if state.step == total:
+            export_checkpoint(self.engine.averaged_model(), self.folder / "last", self._card_facts())
+        return state
+
+    def save(self) -> None:
+        """Write ``state.pt``."""
+        state, engine = self.state, self.engine
+        state.weights = {k: v.detach().cpu() for k, v in engine.net.state_dict().items()}
+        state.ema = {k: v.cpu() for k, v in engine.ema.items()}
+        state.moments = engine.moments()
+        save_state(state, self.folder)
+
+    def averaged(self) -> LoadedModel:
+        """The averaged weights as a checkpoint would hold them (rounded to bfloat16), ready for inference."""
+        model = self.engine.averaged_model().to(torch.bfloat16)
+        return wrap_model(model, TinyTokenizer(), "trained", f"update {self.state.step}", self._options.device)
+
+    def _evaluate_if_due(self, threads: int) -> None:
+        state, config = self.state, self.config
+        due = state.step > 0 and (state.step % config.eval_steps == 0 or state.step == config.total_steps)
+        if not due or state.last_eval == state.step:
+            return
+        if self._evaluate is None:
+            folder = self.folder / "snapshots" / f"{self._samples():08d}"
+            folder.parent.mkdir(exist_ok=True)
+            export_checkpoint(self.engine.averaged_model(), folder, self._card_facts())
+        else:
+            torch.set_num_threads(threads)
+            self._select(self._evaluate)
+            if self.engine.on_cpu:
+                torch.set_num_threads(1)
+        state.last_eval = state.step
+        self.save()
+
+    def _select(self, evaluate: Evaluate) -> None:
+        """Evaluate the averaged weights and keep them when they are the best so far."""
+        state = self.state
+        started = time.perf_counter()
+        result = evaluate(self.averaged())
+        success = float(result["success"])
+        if state.best is None or success >= state.best:  # of equals the later one: smaller steps, more averaging
+            state.best, state.best_step = success, state.step
+            facts = {**self._card_facts(), "validation": result}
+            export_checkpoint(self.engine.averaged_model(), self.folder / "best", facts)
+        self._send({"samples": self._samples(), "closed_loop": result, "eval_s": time.perf_counter() - started})
+
+    def _log(self, values: dict[str, float]) -> None:
+        """Mean over ``log_steps`` updates."""
+        now = time.perf_counter()
+        self._window.append((now, values))
+        if (self.state.step + 1) % self.config.log_steps:
+            return
+        rows = [row for _, row in self._window]
+        means = {name: sum(row[name] for row in rows) / len(rows) for name in values}
+        seconds = now - self._window[0][0]
+        rate = self.config.batch_size * (len(rows) - 1) / seconds if len(rows) > 1 else None
+        share = keep_share(self.config, self.state.step)
+        samples = (self.state.step + 1) * self.config.batch_size
+        self._send({"samples": samples, **means, "keep_share": share, "samples_per_s": rate}, self.state.step + 1)
+        self._window.clear()
+
+    def _send(self, values: dict[str, Any], step: int | None = None) -> None:
+        for logger in self._loggers:
+            logger.log(self.state.step if step is None else step, values)
+
+    def _samples(self) -> int:
+        return self.state.step * self.config.batch_size
+
+    def _card_facts(self) -> dict[str, Any]:
+        return {
+            **self._facts,
+            "step": self.state.step,
+            "samples": self._samples(),
+            "total_steps": self.config.total_steps,
+        }
+
+    def _restore(self, stored: TrainState) -> None:
+        differing = self.config.differences(stored.facts["config"])
+        differing += [
+            f"{key}: {stored.facts[key]} != {self._facts[key]}"
+            for key in ("demos", "init_from", "dtype")
+            if stored.facts[key] != self._facts[key]
+        ]
+        if differing:
+            raise ValueError(
+                f"{self.folder.name} holds a run with other settings (stored != asked): {'; '.join(differing)}. "
+                "Use the same settings to continue it or another folder to start anew."
+            )
+        self.engine.restore(stored.weights, stored.ema, stored.moments)
+        self.state = stored
+
+
+def _dtype(config: TrainConfig, device: torch.device, stored: TrainState | None) -> torch.dtype:
+    """A continued run keeps the precision that it began with."""
+    if config.precision != "auto":
+        return DTYPES[config.precision]
+    return choose_dtype(device) if stored is None else DTYPES[stored.facts["dtype"]]
+
+
+def demos_facts(demos: Demos) -> dict[str, Any]:
+    """What identifies the demos: sizes and a digest of the actions and pictures."""
+    return {
+        "episodes": demos.num_episodes,
+        "frames": demos.num_frames,
+        "tasks": len(demos.instructions),
+        "digest": _digest(demos.action.tobytes(), demos.jpeg.tobytes()),
+    }
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]

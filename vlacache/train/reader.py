@@ -1,0 +1,116 @@
+"""Reads demos from a LeRobot folder (v2 layout, pictures embedded in the parquet files) or from packed files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlacache.train.demos import IMAGE_PREFIX, PIXEL_PREFIX, RELATIVE_PREFIX, Demos, concatenate, join_pictures
+from vlacache.train.packing import PACK_SUFFIX, read_pack
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EPISODE_FILE = "data/chunk-{chunk:03d}/episode_{episode:06d}.parquet"
+EPISODES_PER_CHUNK = 1000
+
+
+def read_demos(paths: Sequence[Path], views: Sequence[str]) -> Demos:
+    """Demos of LeRobot folders, packed files and folders of packed files, joined.
+
+    Raises:
+        FileNotFoundError: nothing of that kind at a path. ValueError: a damaged set, or a view that was not recorded.
+    """
+    parts = [part.select(views) for path in paths for part in _read(Path(path))]
+    return concatenate(parts)
+
+
+def _read(path: Path) -> list[Demos]:
+    if path.is_file():
+        return [read_pack(path)]
+    if (path / "meta" / "info.json").is_file():
+        return [read_lerobot(path)]
+    packs = sorted(path.glob(f"*{PACK_SUFFIX}"))
+    if not packs:
+        raise FileNotFoundError(f"demos: expected meta/info.json or *{PACK_SUFFIX} in {path}; neither is there")
+    return [read_pack(pack) for pack in packs]
+
+
+def read_lerobot(folder: Path) -> Demos:
+    """One LeRobot folder. Rows without pictures only serve as targets of the rows before them."""
+    import pyarrow.parquet as pq
+
+    info = json.loads((folder / "meta" / "info.json").read_text())
+    episodes = _json_lines(folder / "meta" / "episodes.jsonl")
+    tasks = sorted(_json_lines(folder / "meta" / "tasks.jsonl"), key=lambda t: int(t["task_index"]))
+    if [int(t["task_index"]) for t in tasks] != list(range(len(tasks))):
+        raise ValueError(f"{folder.name}/meta/tasks.jsonl: expected task_index 0 .. n-1 without gaps")
+    if not episodes:
+        raise ValueError(f"{folder.name}/meta/episodes.jsonl: expected at least one episode, got none")
+    tables = []
+    for episode in episodes:
+        number = int(episode["episode_index"])
+        file = folder / EPISODE_FILE.format(chunk=number // EPISODES_PER_CHUNK, episode=number)
+        table = pq.read_table(file)
+        if table.num_rows != int(episode["length"]):
+            raise ValueError(f"{file.name}: expected {episode['length']} rows (episodes.jsonl), got {table.num_rows}")
+        tables.append(table)
+    return _assemble(tables, tuple(t["task"] for t in tasks), info)
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"demos: expected {path.name} in {path.parent}; it is not there")
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def _assemble(tables: list[pa.Table], instructions: tuple[str, ...], info: dict[str, Any]) -> Demos:
+    names = tables[0].column_names
+    views = tuple(n.removeprefix(IMAGE_PREFIX) for n in names if n.startswith(IMAGE_PREFIX))
+    aux_columns = [n for n in names if n.startswith((PIXEL_PREFIX, RELATIVE_PREFIX))]
+    pictures: list[bytes] = []
+    rows: list[int] = []
+    aux: list[list[float]] = []
+    first = 0
+    for table in tables:
+        columns = [table[IMAGE_PREFIX + v].to_pylist() for v in views]
+        extra = [table[name].to_pylist() for name in aux_columns]
+        for row in range(table.num_rows):
+            shots = [column[row]["bytes"] for column in columns if column[row] is not None]
+            if len(shots) < len(views) or None in shots:
+                continue
+            pictures += shots
+            rows.append(first + row)
+            aux.append([v for n, c in zip(aux_columns, extra, strict=True) for v in _numbers(c[row], n)])
+        first += table.num_rows
+    jpeg, offsets = join_pictures(pictures)
+    return Demos(
+        views,
+        instructions,
+        np.concatenate([_matrix(t, "observation.state") for t in tables]),
+        np.concatenate([_matrix(t, "action") for t in tables]),
+        np.repeat(np.arange(len(tables)), [t.num_rows for t in tables]),
+        np.concatenate([t["task_index"].to_numpy() for t in tables]).astype(np.int64),
+        np.array(rows, dtype=np.int64),
+        jpeg,
+        offsets,
+        tuple(f"{name}.{i}" for name in aux_columns for i in range(_width(name))),
+        np.array(aux, dtype=np.float32).reshape(len(rows), -1),
+        info,
+    )
+
+
+def _width(name: str) -> int:
+    return 2 if name.startswith(PIXEL_PREFIX) else 3
+
+
+def _numbers(value: list[float] | None, name: str) -> list[float]:
+    return [float("nan")] * _width(name) if value is None else value
+
+
+def _matrix(table: pa.Table, name: str) -> np.ndarray:
+    return np.stack(table[name].to_pylist()).astype(np.float32)

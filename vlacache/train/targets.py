@@ -1,0 +1,121 @@
+"""What a batch is trained towards, and the losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlacache.models.config import VLAConfig
+from vlacache.models.heads import L1ChunkHead
+from vlacache.models.prismatic import VLAModel
+from vlacache.train.forward import ModelInput, head_hidden
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Labels of B samples.
+
+    Attributes:
+        actions: float32[B, T, dim] in [-1, 1]. valid: bool[B, T], False after the end of the episode.
+        token_ids: int64[B, dim] action tokens (token_bins), or None. aux: float32[B, A], NaN where unknown.
+    """
+
+    actions: Tensor
+    valid: Tensor
+    token_ids: Tensor | None
+    aux: Tensor
+
+
+def action_token_ids(actions: Tensor, vocab_size: int, num_bins: int) -> Tensor:
+    """Values in [-1, 1] -> token ids by OpenVLA's rule: the value's bin, counted down from the end of the vocabulary.
+
+    Args:
+        actions: float32[...].
+
+    Returns:
+        int64[...] in ``vocab_size - num_bins .. vocab_size - 1``.
+    """
+    edges = np.linspace(-1.0, 1.0, num_bins)
+    return torch.from_numpy(vocab_size - np.digitize(actions.numpy().astype(np.float64), edges))
+
+
+class AuxHead(nn.Module):
+    """Where gripper and named objects are, read from the rows that also make the action. Never saved with a model."""
+
+    def __init__(self, hidden_size: int, num_outputs: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, hidden_size)
+        self.fc2 = nn.Linear(hidden_size, num_outputs)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, D] -> [B, A]."""
+        return self.fc2(F.gelu(self.fc1(hidden)))
+
+
+class TrainNet(nn.Module):
+    """A model with its auxiliary head."""
+
+    def __init__(self, model: VLAModel, num_aux: int) -> None:
+        super().__init__()
+        self.model = model
+        self.aux = AuxHead(model.config.decoder.hidden_size, num_aux) if num_aux else None
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Means over a batch. ``error`` is the mean absolute error of the normalised action (of the best bin)."""
+
+    total: Tensor
+    action: Tensor
+    aux: Tensor
+    error: Tensor
+
+
+def compute_losses(net: TrainNet, inputs: ModelInput, targets: Targets, aux_weight: float) -> Losses:
+    """One pass."""
+    hidden = head_hidden(net.model, inputs)
+    action, error = _action_loss(net.model, hidden, targets)
+    aux = torch.zeros((), device=hidden.device)
+    if net.aux is not None:
+        # Later rows of an autoregressive model have seen the label.
+        read = hidden.mean(dim=1) if isinstance(net.model.head, L1ChunkHead) else hidden[:, 0]
+        known = ~targets.aux.isnan()
+        difference = F.smooth_l1_loss(net.aux(read).float(), targets.aux.nan_to_num(), reduction="none", beta=0.1)
+        aux = (difference * known).sum() / known.sum().clamp_min(1)
+    return Losses(action + aux_weight * aux, action, aux, error)
+
+
+def _action_loss(model: VLAModel, hidden: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    if isinstance(model.head, L1ChunkHead):
+        difference = (model.head(hidden).float() - targets.actions).abs().mean(dim=-1)
+        loss = (difference * targets.valid).sum() / targets.valid.sum()
+        return loss, loss.detach()
+    if targets.token_ids is None:
+        raise ValueError("targets: expected token_ids for a token_bins head, got None")
+    logits = model.head(hidden).float()
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.token_ids.flatten())
+    bins_off = (logits.detach().argmax(-1) - targets.token_ids).abs().float().mean()
+    return loss, bins_off * 2.0 / model.config.num_action_bins
+
+
+def quantile_bounds(values: np.ndarray, low: float = 0.01, high: float = 0.99) -> tuple[tuple[float, ...], ...]:
+    """Per column the two quantiles; a column that hardly moves gets a range of 0.01 around its value."""
+    lower, upper = np.quantile(values.astype(np.float64), [low, high], axis=0)
+    narrow = upper - lower < 1e-2
+    middle = (lower + upper) / 2.0
+    lower, upper = np.where(narrow, middle - 5e-3, lower), np.where(narrow, middle + 5e-3, upper)
+    return tuple(lower.round(6).tolist()), tuple(upper.round(6).tolist())
+
+
+def with_normalisation(config: VLAConfig, state: np.ndarray, action: np.ndarray) -> VLAConfig:
+    """The config with the quantiles of the demos; the gripper, which is -1 or +1, keeps its range."""
+    low, high = quantile_bounds(action)
+    low, high = (*low[:-1], -1.0), (*high[:-1], 1.0)
+    if config.proprio_dim is None:
+        return replace(config, action_low=low, action_high=high)
+    proprio_low, proprio_high = quantile_bounds(state)
+    return replace(config, action_low=low, action_high=high, proprio_low=proprio_low, proprio_high=proprio_high)
