@@ -176,9 +176,7 @@ class _Draft:
             STOVE: self._fixture((-0.41, -0.14, 0.0), (-0.03, 0.05), (-0.03, 0.06), math.radians(8)),
         }
 
-    def _fixture(
-        self, nominal: tuple[float, float, float], shift_x: Interval, shift_y: Interval, turn: float
-    ) -> Pose:
+    def _fixture(self, nominal: tuple[float, float, float], shift_x: Interval, shift_y: Interval, turn: float) -> Pose:
         x, y, yaw = nominal
         position = np.array([x + self.uniform(*shift_x), y + self.uniform(*shift_y), 0.0])
         return Pose(position, yaw + self.uniform(-turn, turn))
