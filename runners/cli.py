@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from runners.help import help_text, wants_help
+from vlacache import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,16 +34,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+#: The same as ``-m``, written as a key.
+_HYDRA_MULTIRUN = ("hydra.mode=MULTIRUN", "+hydra.mode=MULTIRUN")
+
+
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
-        print(help_text(argv))
-        return 0
     from runners.config import ConfigError, check_cache
     from runners.overrides import compose_runs, split_words
 
     try:
+        if wants_help(argv):
+            print(help_text(argv))
+            return 0
+        if "--version" in argv:
+            print(f"vlacache-bench {__version__}")
+            return 0
         options, words = split_words(argv)
-        for run in compose_runs(words):
+        runs = compose_runs(words)
+        if len(runs) > 1 and not {"-m", "--multirun", *_HYDRA_MULTIRUN}.intersection([*options, *words]):
+            raise ConfigError(
+                f"the command names {len(runs)} runs: add -m to run them all, or name one value for each key"
+            )
+        for run in runs:
             check_cache(run.config.cache)
     except ConfigError as error:
         print(f"error: {error}\nSee: python run.py --help", file=sys.stderr)

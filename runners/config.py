@@ -176,6 +176,9 @@ def check_cache(cache: CacheSection) -> None:
     """
     from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
 
+    for key, value in cache.numbers.items():
+        if isinstance(value, bool) and "bool" not in str(CACHE_POLICIES[cache.name].__annotations__.get(key)):
+            raise ConfigError(f"cache.{key}: expected a number, got {value}")
     try:
         validate(CACHE_POLICIES[cache.name], cache.numbers, prefix="cache.")
         build_cache_policy(cache.name, cache.numbers)
@@ -277,6 +280,13 @@ def _check_arms(config: RunConfig) -> None:
         raise ConfigError(f"model={name} {ONE_ARM_MODELS[name]}, got cache={config.cache.name}: add cache=none")
     if (name == "blind") != (config.model.base is not None):
         raise ConfigError("model.base: the model to blind, needed by model=blind and by no other")
+    if name == "expert":
+        from runners.experts import EXPERTS
+
+        if config.suite.name not in EXPERTS:
+            raise ConfigError(
+                f"model=expert: no expert is written for suite={config.suite.name}; {one_of(EXPERTS)}, or another model"
+            )
     if config.runner.self_pair and config.cache.name != "none":
         raise ConfigError(
             f"runner.self_pair compares the baseline with itself, got cache={config.cache.name}: add cache=none"

@@ -28,7 +28,7 @@ from runners.estimate import describe_plan
 from runners.identity import collect_versions, config_hash, run_identity
 from runners.journal import read_run
 from runners.overrides import ComposedRun
-from runners.plan import PairPlan, plan_episodes
+from runners.plan import PairPlan, check_filmed, plan_episodes
 from runners.preflight import check_before_loading, describe_os_error
 from runners.records import RunRecord
 from runners.sharing import check_same_baseline
@@ -54,6 +54,8 @@ def launch(run: ComposedRun, words: Sequence[str]) -> int:
         return _fail(str(error), BAD_INPUT)
     except RuntimeError as error:
         return _fail(str(error), FAILED)
+    except BrokenPipeError:
+        raise  # the reader of our output has left: no fault of the run
     except OSError as error:
         return _fail(describe_os_error(error), FAILED)
     except _InterruptedRun:
@@ -71,6 +73,7 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     seed_everything(config.seed)
     simulator = build_simulator(config)
     plan = make_plan(config, simulator)
+    check_filmed(config.runner.video, plan)
     if config.runner.dry_run:
         print(describe_plan(config, plan, RESULTS, device=_accelerator(config) or "cpu"))
         return None

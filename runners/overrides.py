@@ -23,6 +23,11 @@ from runners.suggest import one_of, suggestion
 
 CONFIG_NAME = "config"
 
+#: Hydra's own options without a value.
+_FLAGS = frozenset(
+    {"--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--version", "--help"}
+)
+
 #: Hydra's own options that take a value as the next word.
 _OPTIONS_WITH_VALUE = frozenset(
     {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
@@ -79,8 +84,11 @@ def split_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     for word in remaining:
         if word in _OPTIONS_WITH_VALUE:
             options += [word, *itertools.islice(remaining, 1)]
-        elif word.startswith("-"):
+        elif word in _FLAGS or word.partition("=")[0] in _OPTIONS_WITH_VALUE:
             options.append(word)
+        elif word.startswith("-"):
+            known = sorted(_FLAGS | _OPTIONS_WITH_VALUE)
+            raise ConfigError(f"'{word}': no such option{suggestion(word, known)}")
         elif "=" in word or word.startswith("~"):
             words.append(word)
         else:
@@ -100,6 +108,7 @@ def compose_runs(words: Sequence[str]) -> list[ComposedRun]:
         ConfigError: unknown group, choice or key, or a wrong value.
     """
     overrides = _parse(words)
+    _check_named_once(overrides)
     for override in overrides:
         _check_choice(override)
     return [_compose_run(job) for job in _expand(overrides)]
@@ -136,6 +145,17 @@ def _expand(overrides: Sequence[Override]) -> Iterator[list[str]]:
         else:
             columns.append([str(override.input_line)])
     return (list(job) for job in itertools.product(*columns))
+
+
+def _check_named_once(overrides: Sequence[Override]) -> None:
+    """A group takes one file: of two, Hydra would silently take the last."""
+    named: dict[str, str] = {}
+    for override in overrides:
+        group, word = override.key_or_group, str(override.input_line)
+        if group in groups() and named.setdefault(group, word) != word:
+            raise ConfigError(
+                f"{group} is named twice: {named[group]} and {word}; name it once, or sweep with -m {group}=a,b"
+            )
 
 
 def _check_choice(override: Override) -> None:

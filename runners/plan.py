@@ -103,6 +103,21 @@ def _check_distinct(name: str, values: Sequence[int]) -> None:
         raise ValueError(f"{name}: expected distinct numbers, got {list(values)}")
 
 
+def check_filmed(video: str | Sequence[str], plan: Sequence[PairPlan]) -> None:
+    """Raise ``ValueError`` when ``runner.video`` lists a pair (``"task:state"``) that is not in the plan."""
+    if isinstance(video, str):
+        return
+    planned = {(pair.task_id, pair.init_index): f"{pair.task_id}:{pair.init_index}" for pair in plan}
+    unplanned = [name for name in video if tuple(map(int, name.split(":"))) not in planned]
+    if unplanned:
+        names = list(planned.values())
+        more = f" ... ({len(names)} in all)" if len(names) > 12 else ""
+        raise ValueError(
+            f"runner.video: {', '.join(unplanned)} not among the pairs of this run (task:state): "
+            f"{', '.join(names[:12])}{more}"
+        )
+
+
 def policy_seed(key: EpisodeKey) -> int:
     """Seed for ``Policy.reset``: differs between episodes, equal for both arms of a pair, 0 .. 2**32-1.
 

@@ -13,18 +13,12 @@ def build_expert(suite: str) -> PrivilegedPolicy:
     Raises:
         ValueError: no expert is written for ``suite``.
     """
-    builders: dict[str, Callable[[], PrivilegedPolicy]] = {
-        "toy": _toy,
-        "libero_spatial": _libero_spatial,
-        "libero_object": _libero_object,
-        "libero_goal": _libero_goal,
-    }
-    if suite not in builders:
+    if suite not in EXPERTS:
         raise ValueError(
-            f"no expert for suite {suite!r}, an expert exists for: {', '.join(sorted(builders))}; "
+            f"no expert for suite {suite!r}, an expert exists for: {', '.join(sorted(EXPERTS))}; "
             "choose one of these suites or another model"
         )
-    return builders[suite]()
+    return EXPERTS[suite]()
 
 
 def _toy() -> PrivilegedPolicy:
@@ -49,3 +43,12 @@ def _libero_goal() -> PrivilegedPolicy:
     from runners.experts.libero_goal import LiberoGoalExpert
 
     return LiberoGoalExpert()
+
+
+#: Suite -> builder of its expert.
+EXPERTS: dict[str, Callable[[], PrivilegedPolicy]] = {
+    "toy": _toy,
+    "libero_spatial": _libero_spatial,
+    "libero_object": _libero_object,
+    "libero_goal": _libero_goal,
+}

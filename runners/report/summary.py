@@ -196,7 +196,8 @@ def _summarize_cache(calls: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]
         "flops": {arm: None if value is None else 2.0 * value for arm, value in macs.items()},
         "prefill_macs": {arm: ledger.mean_macs(arms[arm], "prefill_macs") for arm in ARMS},
         "prompt_tokens": {arm: ledger.max_or_none(arms[arm]["num_prompt_tokens"]) for arm in ARMS},
-        "peak_memory_bytes": {arm: ledger.max_or_none(arms[arm]["peak_memory_bytes"]) for arm in ARMS},
+        # Both arms live in one process and the peak is never reset: one number for the run, none for an arm.
+        "process_peak_memory_bytes": ledger.max_or_none(calls["peak_memory_bytes"]),
     }
 
 

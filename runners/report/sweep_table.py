@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from runners.report.sweep import Sweep
 
 _READING = (
-    "Speed-up: ratio of the mean times of a call, cold and dense calls included, over the pairs timed in each arm's own "
-    "run, 95 % bootstrap interval from 5 pairs on. "
+    "Speed-up: ratio of the mean times of a call, cold and dense calls included, over the pairs timed in each arm's "
+    "own run, 95 % bootstrap interval from 5 pairs on. "
     "Difference: against no cache over the same pairs, Tango's 95 % interval."
 )
 
@@ -114,7 +114,15 @@ def format_sweep_markdown(sweep: Sweep, picture: str) -> str:
         "p50 (ms)",
         "no cache p50 (ms)",
     ]
-    header += ["speed-up", "ratio of medians", "prefill speed-up", "control Hz", "MACs per call", "timed pairs", "errors"]
+    header += [
+        "speed-up",
+        "ratio of medians",
+        "prefill speed-up",
+        "control Hz",
+        "MACs per call",
+        "timed pairs",
+        "errors",
+    ]
     rows = [_markdown_cells(row, row is sweep.reference) for row in (sweep.reference, *sweep.arms)]
     sections = [
         f"# Sweep {sweep.sweep_id}: {common['suite']} · {model_words(common)}",

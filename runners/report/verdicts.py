@@ -52,7 +52,7 @@ def _judge_success(summary: Mapping[str, Any]) -> list[str]:
     if pairs == 0:
         return ["No scored pair: no rate and no comparison."]
     if summary["mirrored"]:
-        return ["cache=none runs one arm and shows it in both columns: nothing is compared."]
+        return ["cache=none runs one arm: nothing is compared."]
     success = summary["success_rate"]
     if success["policy"] == success["baseline"] == 0.0:
         return [f"No success in either arm ({count_words(pairs, 'pair')}): success cannot be compared."]

@@ -330,7 +330,7 @@ def test_scripted_policy_has_no_stage_reuse_or_macs(write_run: WriteRun) -> None
     assert summary["stage_ms"]["policy"] == dict.fromkeys(STAGES)
     assert summary["stage_sum"]["policy"]["ok"] is None
     assert summary["speedup"]["prefill"] is None
-    assert (summary["reuse_ratio"], summary["macs"]["policy"], summary["peak_memory_bytes"]["policy"]) == (None,) * 3
+    assert (summary["reuse_ratio"], summary["macs"]["policy"], summary["process_peak_memory_bytes"]) == (None,) * 3
 
 
 def test_stage_times_that_do_not_add_up_are_called_out(write_run: WriteRun) -> None:
