@@ -28,14 +28,14 @@ class RunCost:
 
 
 #: Measured on 2 cores of an AMD EPYC: model tiny_oft on libero_spatial with the built-in assets, 20 episodes of
-#: 220 steps. Wall time of the run per env step: 142 s / 4400.
-REFERENCE_STEP_S = 0.032
+#: 220 steps. Wall time of its episodes per env step: 151 s / 4400.
+REFERENCE_STEP_S = 0.034
 #: The same run's step files and rows per env step: 707 kB / 4400; its plots, report and summary once a run.
 REFERENCE_STEP_BYTES = 161.0
 RUN_BYTES = 415_000.0
 REFERENCE_BASIS = (
     "not measured here: by the step from 20 episodes of libero_spatial with tiny_oft on 2 cores of an AMD EPYC, "
-    "7.1 s and 35 kB for 220 steps; another suite, model or machine can differ severalfold"
+    "7.5 s and 35 kB for 220 steps; another suite, model or machine can differ severalfold"
 )
 
 
@@ -50,7 +50,7 @@ def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *,
     num_episodes = len(plan) * arms
     lines = [
         f"{config.suite.name}, model {config.model.name}, cache {config.cache.name}, seed {config.seed}",
-        f"{len(plan)} initial states x {arms} arm{'s' if arms > 1 else ''} = {num_episodes} episodes",
+        f"{len(plan)} initial states x {arms} arm{'s' if arms > 1 else ''} = {num_episodes} episode{'s' if num_episodes > 1 else ''}",
     ]
     by_task: dict[int, list[int]] = defaultdict(list)
     for pair in plan:
