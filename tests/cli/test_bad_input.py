@@ -54,7 +54,7 @@ MISTAKES = {
     "cache=adaptive cache=paper": "cache is named twice: cache=adaptive and cache=paper; name it once",
     "cache=paper cache.top_k=true": "cache.top_k: expected a number, got True",
     "--helpp": "'--helpp': no such option; did you mean '--help'?",
-    "model=expert cache=none suite=libero_goal": "no expert is written for suite=libero_goal; choose from",
+    "model=expert cache=none suite=libero_10": "no expert is written for suite=libero_10; choose from",
     "assets=null": "assets: expected text, got None",
     "suite.task_ids=[0,3": "'suite.task_ids=[0,3': cannot be read; expected key=value",
     "libero_spatial": "expected key=value, such as cache=adaptive; did you mean suite=libero_spatial?",
