@@ -50,7 +50,8 @@ def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *,
     num_episodes = len(plan) * arms
     lines = [
         f"{config.suite.name}, model {config.model.name}, cache {config.cache.name}, seed {config.seed}",
-        f"{len(plan)} initial states x {arms} arm{'s' if arms > 1 else ''} = {num_episodes} episode{'s' if num_episodes > 1 else ''}",
+        f"{len(plan)} initial states x {arms} arm{'s' if arms > 1 else ''} = "
+        f"{num_episodes} episode{'s' if num_episodes > 1 else ''}",
     ]
     by_task: dict[int, list[int]] = defaultdict(list)
     for pair in plan:
