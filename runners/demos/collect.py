@@ -11,7 +11,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Collection:
     placement: str = "official"
     assets: str = "builtin"
     render: str = "fast"
-    recording: Recording = Recording()
+    recording: Recording = field(default_factory=Recording)
 
     def episode_index(self, task_id: int, number: int) -> int:
         """Number of an episode in the data set."""
@@ -76,9 +76,7 @@ class Cost:
         )
 
 
-def collect(
-    collection: Collection, root: Path, *, workers: int = 1, progress: Callable[[str], None] = print
-) -> Cost:
+def collect(collection: Collection, root: Path, *, workers: int = 1, progress: Callable[[str], None] = print) -> Cost:
     """Make the demos that are missing below ``root``.
 
     Args:
@@ -106,7 +104,9 @@ def collect(
             new = [meta for index, meta in episodes.items() if index not in known]
             cost = _cost(root, new, time.perf_counter() - begun)
             progress(f"{len(episodes)}/{total}; {cost.describe()}")
-        return _cost(root, [meta for index, meta in episodes.items() if index not in known], time.perf_counter() - begun)
+        return _cost(
+            root, [meta for index, meta in episodes.items() if index not in known], time.perf_counter() - begun
+        )
     finally:
         lock.release(forget=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Recording:
 
     frame_stride: int = 3
     max_steps: int = 220
-    noise: NoiseSettings = NoiseSettings()
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
     jitter: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -46,9 +46,7 @@ def wide_state(robosuite_env: Any, layout: WideLayout) -> NDArray[np.float64]:
     return _init_state(robosuite_env, qpos, layout.arm_offset)
 
 
-def _init_state(
-    robosuite_env: Any, qpos: NDArray[np.float64], arm_offset: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _init_state(robosuite_env: Any, qpos: NDArray[np.float64], arm_offset: NDArray[np.float64]) -> NDArray[np.float64]:
     """Time 0, ``qpos`` with the arm at its start plus ``arm_offset``, everything at rest."""
     robot = robosuite_env.robots[0]
     qpos[robot._ref_joint_pos_indexes] = robot.init_qpos + arm_offset

@@ -147,7 +147,12 @@ def test_other_settings_are_refused(root: Path) -> None:
 def test_blocks_are_balanced_over_tasks() -> None:
     collection = replace(COLLECTION, tasks=(0, 5), demos_per_task=12)
     blocks = collect_module._missing_blocks(collection, known={0, 3})
-    assert [(task, numbers[0], len(numbers)) for task, numbers in blocks] == [(0, 1, 9), (5, 0, 9), (0, 10, 2), (5, 10, 2)]
+    assert [(task, numbers[0], len(numbers)) for task, numbers in blocks] == [
+        (0, 1, 9),
+        (5, 0, 9),
+        (0, 10, 2),
+        (5, 10, 2),
+    ]
     numbers = {collection.episode_index(task, n) for task, block in blocks for n in block}
     assert numbers == set(range(24)) - {0, 3}
 

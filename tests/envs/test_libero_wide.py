@@ -58,9 +58,7 @@ def test_training_leaves_official_episodes_as_they_are(builtin_assets: ResolvedA
 
 
 @pytest.mark.parametrize("task_id", range(10))
-def test_things_stay_where_they_are_put_and_the_expert_solves_it(
-    builtin_assets: ResolvedAssets, task_id: int
-) -> None:
+def test_things_stay_where_they_are_put_and_the_expert_solves_it(builtin_assets: ResolvedAssets, task_id: int) -> None:
     """After settling: fixtures as drawn, nothing slid or fell, goal not true; then one solved episode of each task."""
     layout = sample_wide_layout(Stream.EVALUATION, task_id, 1, 0)
     expert = build_expert("libero_spatial")

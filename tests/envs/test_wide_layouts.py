@@ -85,11 +85,15 @@ def test_the_goal_is_not_reached_at_the_start(task_id: int) -> None:
 
 
 RELATIONS = {
-    0: lambda w: wide.distance_to_segment(*(w.objects[n].position[:2] for n in (TARGET, PLATE, RAMEKIN))) <= 0.0201
-    and wide.distance_to_segment(*(w.objects[n].position[:2] for n in (DISTRACTOR, PLATE, RAMEKIN))) >= 0.16,
+    0: lambda w: (
+        wide.distance_to_segment(*(w.objects[n].position[:2] for n in (TARGET, PLATE, RAMEKIN))) <= 0.0201
+        and wide.distance_to_segment(*(w.objects[n].position[:2] for n in (DISTRACTOR, PLATE, RAMEKIN))) >= 0.16
+    ),
     1: lambda w: between(w, TARGET, RAMEKIN) <= 0.1501 and between(w, DISTRACTOR, RAMEKIN) >= 0.25,
-    2: lambda w: np.abs(w.objects[TARGET].position[:2] - wide.TABLE_CENTRE).max() <= 0.0901
-    and np.linalg.norm(w.objects[DISTRACTOR].position[:2] - wide.TABLE_CENTRE) >= 0.22,
+    2: lambda w: (
+        np.abs(w.objects[TARGET].position[:2] - wide.TABLE_CENTRE).max() <= 0.0901
+        and np.linalg.norm(w.objects[DISTRACTOR].position[:2] - wide.TABLE_CENTRE) >= 0.22
+    ),
     3: lambda w: w.stacked == {TARGET: COOKIES, DISTRACTOR: wide.CABINET} and between(w, TARGET, COOKIES) < 0.009,
     4: lambda w: w.stacked == {TARGET: wide.TOP_DRAWER, DISTRACTOR: wide.CABINET} and w.top_drawer < -0.13,
     5: lambda w: w.stacked == {TARGET: RAMEKIN, DISTRACTOR: COOKIES} and between(w, TARGET, RAMEKIN) < 0.009,
@@ -116,7 +120,7 @@ def test_layouts_spread(task_id: int) -> None:
 
 def test_layouts_are_the_published_ones() -> None:
     """The held-out layouts: this changes only together with every table measured on them."""
-    assert digest() == "e76a48c8f47a6fe3"
+    assert digest() == "ca588a2d5341c3f8"
 
 
 def test_same_layouts_in_another_process(repo_root: object) -> None:
