@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml scripts/setup.sh
 setup: $(STAMP) ## Create .venv and install everything (3.1 GB download); does nothing when it is up to date
 
 run: $(STAMP) ## The main job in small: ten tasks of libero_spatial, one episode pair each, table and report
-	$(BIN)/python run.py suite=libero_spatial cache=adaptive suite.episodes_per_task=1 $(ARGS)
+	$(BIN)/python run.py suite.episodes_per_task=1 $(ARGS)
 
 test: $(STAMP) ## All tests but those marked slow or gpu
 	$(BIN)/python -m pytest $(ARGS)

@@ -176,6 +176,9 @@ def check_cache(cache: CacheSection) -> None:
     """
     from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
 
+    for key, value in cache.numbers.items():
+        if isinstance(value, bool) and "bool" not in str(CACHE_POLICIES[cache.name].__annotations__.get(key)):
+            raise ConfigError(f"cache.{key}: expected a number, got {value}")
     try:
         validate(CACHE_POLICIES[cache.name], cache.numbers, prefix="cache.")
         build_cache_policy(cache.name, cache.numbers)
@@ -255,12 +258,19 @@ def _check_run_id(run_id: str | None) -> None:
     if run_id is None:
         return
     parts = run_id.split("/")
+    too_long = [p for p in parts if len(p) > _RUN_ID_LENGTH]
+    if too_long:
+        raise ConfigError(
+            f"run_id={run_id[:30]}...: expected at most {_RUN_ID_LENGTH} characters, got {len(too_long[0])}"
+        )
     if len(parts) > 2 or any(not p or p.startswith(".") or set(p) - _RUN_ID_CHARACTERS for p in parts):
         raise ConfigError(
             f"run_id={run_id}: expected letters, digits and . _ - and at most one / (<sweep>/<arm>), no leading dot"
         )
 
 
+#: Of each part: file systems take 255 bytes, and other tools add to the name.
+_RUN_ID_LENGTH = 120
 _RUN_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -270,6 +280,13 @@ def _check_arms(config: RunConfig) -> None:
         raise ConfigError(f"model={name} {ONE_ARM_MODELS[name]}, got cache={config.cache.name}: add cache=none")
     if (name == "blind") != (config.model.base is not None):
         raise ConfigError("model.base: the model to blind, needed by model=blind and by no other")
+    if name in ("expert", "replay"):
+        from runners.experts import EXPERTS
+
+        if config.suite.name not in EXPERTS:
+            raise ConfigError(
+                f"model={name}: no expert is written for suite={config.suite.name}; {one_of(EXPERTS)}, or another model"
+            )
     if config.runner.self_pair and config.cache.name != "none":
         raise ConfigError(
             f"runner.self_pair compares the baseline with itself, got cache={config.cache.name}: add cache=none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,69 +14,112 @@ from runners.plan import PairPlan
 
 
 @dataclass(frozen=True, slots=True)
-class EpisodeCost:
-    """Mean cost of one episode. ``basis`` says where the figures come from."""
+class RunCost:
+    """What a run would take.
+
+    Attributes:
+        seconds: wall time of its episodes. bytes: records of its episodes and the report, without films.
+        basis: where the figures come from.
+    """
 
     seconds: float
     bytes: float
     basis: str
 
 
-def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path) -> str:
-    """The episodes of a run, and an estimate of its hours and disk."""
+#: Measured on 2 cores of an AMD EPYC: model tiny_oft on libero_spatial with the built-in assets, 20 episodes of
+#: 220 steps. Wall time of its episodes per env step: 151 s / 4400.
+REFERENCE_STEP_S = 0.034
+#: The same run's step files and rows per env step: 707 kB / 4400; its plots, report and summary once a run.
+REFERENCE_STEP_BYTES = 161.0
+RUN_BYTES = 415_000.0
+REFERENCE_BASIS = (
+    "not measured here: by the step from 20 episodes of libero_spatial with tiny_oft on 2 cores of an AMD EPYC, "
+    "7.5 s and 35 kB for 220 steps; another suite, model or machine can differ severalfold"
+)
+
+
+def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *, device: str) -> str:
+    """The episodes of a run, and an estimate of its hours and disk.
+
+    Args:
+        config: of the run. plan: its pairs. results: folder whose runs may tell what an episode takes.
+        device: name of the accelerator, or ``cpu``, as in ``RunRecord.device``.
+    """
     arms = 1 if config.cache.name == "none" and not config.runner.self_pair else 2
     num_episodes = len(plan) * arms
     lines = [
         f"{config.suite.name}, model {config.model.name}, cache {config.cache.name}, seed {config.seed}",
-        f"{len(plan)} initial states x {arms} arm{'s' if arms > 1 else ''} = {num_episodes} episodes",
+        f"{len(plan)} initial states x {arms} arm{'s' if arms > 1 else ''} = {num_episodes} episode{'s' if num_episodes > 1 else ''}",
     ]
     by_task: dict[int, list[int]] = defaultdict(list)
     for pair in plan:
         by_task[pair.task_id].append(pair.init_index)
     lines += [f"  task {task:>2}: initial states {_ranges(indices)}" for task, indices in by_task.items()]
-    cost = measured_cost(results, config)
-    if cost is None:
-        lines.append(
-            "time and disk: no episode of this suite and model has been run here yet, so nothing is known; "
-            "run a few (suite.task_ids=[0] suite.episodes_per_task=1) and ask again"
-        )
-    else:
-        hours, megabytes = num_episodes * cost.seconds / 3600, num_episodes * cost.bytes / 1e6
-        lines.append(f"about {_hours(hours)} and {megabytes:.0f} MB ({cost.basis})")
+    cost = measured_cost(results, config, num_episodes, device=device) or reference_cost(config, num_episodes)
+    films = "" if config.runner.video == "none" else " and the films"
+    lines.append(f"about {_duration(cost.seconds)} and {_size(cost.bytes)}{films} ({cost.basis})")
     lines.append("dry run: nothing was run or written")
     return "\n".join(lines)
 
 
-def measured_cost(results: Path, config: RunConfig) -> EpisodeCost | None:
-    """Mean over the finished episodes of the same suite and model below ``results``; None when there are none.
+def reference_cost(config: RunConfig, num_episodes: int) -> RunCost:
+    """From ``REFERENCE_STEP_S``, every episode at its full length, for a machine that has no records yet."""
+    steps = num_episodes * config.suite.max_steps
+    return RunCost(steps * REFERENCE_STEP_S, steps * REFERENCE_STEP_BYTES + RUN_BYTES, REFERENCE_BASIS)
 
-    An episode of another ``max_steps`` counts by its steps, as all cost but building the env grows with them.
+
+def measured_cost(results: Path, config: RunConfig, num_episodes: int, *, device: str) -> RunCost | None:
+    """From the finished episodes of the same suite, model, dtype and device below ``results``; None without any.
+
+    Cost grows with the steps. An episode that was cut off at its ``max_steps`` counts with those of this run, one that
+    ended before with its own, or with this run's when those are fewer.
     """
-    seconds, size, steps, count = 0.0, 0, 0, 0
-    for run_dir, rows in _runs(results, config):
+    seconds, size, steps, wanted, count = 0.0, 0, 0, 0, 0
+    for run_dir, limit, rows in _comparable_runs(results, config, device):
         for row in rows:
-            if row["status"] == "error" or row["reused_from"] is not None:
-                continue
+            cut_off = row["num_steps"] >= limit
+            wanted += config.suite.max_steps if cut_off else min(row["num_steps"], config.suite.max_steps)
             seconds += row["wall_s"]
             steps += row["num_steps"]
             count += 1
-        size += sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
+        size += _record_bytes(run_dir)
     if count == 0 or steps == 0:
         return None
-    scale = min(1.0, config.suite.max_steps / (steps / count))
-    basis = f"from {count} episodes of this suite and model in {results}/, {seconds / count:.1f} s each"
-    return EpisodeCost(seconds / count * scale, size / count * scale, basis)
+    scale = wanted / steps * num_episodes / count
+    basis = (
+        f"from {count} episodes with this suite, model, dtype and device in {results}/: "
+        f"{seconds / count:.1f} s and {steps / count:.0f} steps each"
+    )
+    return RunCost(seconds * scale, size * scale + RUN_BYTES, basis)
 
 
-def _runs(results: Path, config: RunConfig) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+def _comparable_runs(results: Path, config: RunConfig, device: str) -> Iterator[tuple[Path, int, list[dict[str, Any]]]]:
+    """Folder, ``max_steps`` and rolled-out episodes of every run whose episodes cost what this run's do."""
+    wanted = (config.suite.name, config.model.name, device)
     for run_file in sorted([*results.glob("*/run.json"), *results.glob("*/*/run.json")]):
         try:
             run = json.loads(run_file.read_text(encoding="utf-8"))
             rows = [json.loads(line) for line in (run_file.parent / "episodes.jsonl").open(encoding="utf-8")]
-        except (OSError, json.JSONDecodeError):
+            same = (run["suite"], run["model"], run["device"]) == wanted and _same_dtype(run, config)
+            limit = int(run["config"]["suite"]["max_steps"])
+            done = [row for row in rows if row["status"] != "error" and row["reused_from"] is None]
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # an estimate needs no broken run
-        if (run.get("suite"), run.get("model")) == (config.suite.name, config.model.name):
-            yield run_file.parent, rows
+        if same:
+            yield run_file.parent, limit, done
+
+
+def _same_dtype(run: Mapping[str, Any], config: RunConfig) -> bool:
+    """``auto`` is settled only when the model is loaded, so it is compared with what the other run asked for."""
+    asked = run["config"]["model"].get("dtype", "auto")
+    return bool(config.model.dtype in (asked, run["dtype"]))
+
+
+def _record_bytes(run_dir: Path) -> int:
+    """Step files and rows of a run: what grows with its episodes, films left out."""
+    files = [run_dir / "episodes.jsonl", *(run_dir / "steps").glob("*.parquet")]
+    return sum(path.stat().st_size for path in files)
 
 
 def _ranges(indices: Sequence[int]) -> str:
@@ -90,5 +133,11 @@ def _ranges(indices: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+def _duration(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 1):.0f} s"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 0.1):.1f} MB"

@@ -43,17 +43,22 @@ def wants_help(argv: Sequence[str]) -> bool:
 
 
 def help_text(argv: Sequence[str]) -> str:
-    """The help that ``argv`` asks for."""
+    """The help that ``argv`` asks for.
+
+    Raises:
+        ConfigError: help for a group that does not exist.
+    """
+    from runners.config import ConfigError
     from runners.overrides import groups
 
     asked = [word.removesuffix("=help") for word in argv if word.endswith("=help")]
     if not asked:
         return overview()
     known = groups()
-    return "\n".join(
-        group_help(name) if name in known else f"no group '{name}'{suggestion(name, known)}; {one_of(known)}"
-        for name in asked
-    )
+    for name in asked:
+        if name not in known:
+            raise ConfigError(f"no group '{name}'{suggestion(name, known)}; {one_of(known)}")
+    return "\n".join(group_help(name) for name in asked)
 
 
 def overview() -> str:

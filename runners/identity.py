@@ -71,10 +71,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _without(flat: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {k: v for k, v in flat.items() if not any(k == key or k.startswith(f"{key}.") for key in keys)}
-
-
 def _digest(flat: Mapping[str, Any]) -> str:
     """First 16 hex digits of the sha256 of the canonical JSON."""
     text = json.dumps(flat, sort_keys=True, separators=(",", ":"), default=str)
@@ -83,12 +79,12 @@ def _digest(flat: Mapping[str, Any]) -> str:
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Hash of a resolved config without the keys that change nothing (``FREE_KEYS``)."""
-    return _digest(_without(flatten(config), FREE_KEYS))
+    return _digest(without(flatten(config), FREE_KEYS))
 
 
 def run_identity(run: RunRecord) -> dict[str, Any]:
     """Everything that must be equal for two processes to write into one run directory."""
-    identity = _without(flatten(run.config), FREE_KEYS)
+    identity = without(flatten(run.config), FREE_KEYS)
     identity.update(flatten({"assets": run.assets, "versions": run.versions}, "recorded."))
     for name in ("suite", "model", "weights", "cache", "device", "checkpoint", "dtype"):
         identity[f"recorded.{name}"] = getattr(run, name)
@@ -102,10 +98,10 @@ def baseline_identity(run: RunRecord) -> dict[str, Any]:
     where an episode depends on those before it.
     """
     free = ("cache", "runner", "recorded.cache")
-    identity = _without(run_identity(run), free)
+    identity = without(run_identity(run), free)
     if identity.get("suite.reseed") == "task":
         return identity
-    return _without(identity, SELECTION_KEYS)
+    return without(identity, SELECTION_KEYS)
 
 
 def baseline_hash(run: RunRecord) -> str:
@@ -114,13 +110,30 @@ def baseline_hash(run: RunRecord) -> str:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """``key: ours != theirs`` for every key in which two flat mappings differ; an absent key reads ``<absent>``."""
-    lines = []
+    """``key: ours != theirs`` for every key in which two flat mappings differ; an absent key reads ``<absent>``.
+
+    Two cache policies lead as ``cache: paper != adaptive``, without the keys that only one of them has.
+    """
+    policies = [side.get("recorded.cache") for side in (ours, theirs)]
+    other_policy = None not in policies and policies[0] != policies[1]
+    lines = [f"cache: {policies[0]} != {policies[1]}"] if other_policy else []
     for key in sorted(ours.keys() | theirs.keys()):
+        if other_policy and (key in ("cache.name", "recorded.cache") or _is_lone(key, ours, theirs)):
+            continue
         left, right = ours.get(key, "<absent>"), theirs.get(key, "<absent>")
         if _canonical(left) != _canonical(right):
             lines.append(f"{key}: {left!r} != {right!r}")
     return lines
+
+
+def _is_lone(key: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether ``key`` is a number of a cache policy that one side does not have."""
+    return key.startswith("cache.") and not (key in ours and key in theirs)
+
+
+def without(flat: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """``flat`` less ``keys`` and all that is below them."""
+    return {k: v for k, v in flat.items() if not any(k == key or k.startswith(f"{key}.") for key in keys)}
 
 
 def _canonical(value: Any) -> str:

@@ -13,14 +13,26 @@ from pathlib import Path
 
 import yaml
 
-from runners.build import Arms, Simulator, build_arms, build_observers, build_simulator, seed_everything
+from runners.build import (
+    Arms,
+    Simulator,
+    accelerator_name,
+    build_arms,
+    build_observers,
+    build_simulator,
+    resolve_device,
+    seed_everything,
+)
 from runners.config import RunConfig
 from runners.estimate import describe_plan
 from runners.identity import collect_versions, config_hash, run_identity
 from runners.journal import read_run
 from runners.overrides import ComposedRun
-from runners.plan import PairPlan, plan_episodes
+from runners.plan import PairPlan, check_filmed, plan_episodes
+from runners.preflight import check_before_loading, describe_os_error
 from runners.records import RunRecord
+from runners.sharing import check_same_baseline
+from runners.store import RunStore
 from runners.suite import RunnerSettings, run_suite
 
 RESULTS = Path("results")
@@ -36,14 +48,18 @@ def launch(run: ComposedRun, words: Sequence[str]) -> int:
     """
     try:
         run_dir = _launch(run, words)
+        if run_dir is not None:
+            _report(run_dir)
     except (ValueError, FileNotFoundError) as error:
         return _fail(str(error), BAD_INPUT)
     except RuntimeError as error:
         return _fail(str(error), FAILED)
+    except BrokenPipeError:
+        raise  # the reader of our output has left: no fault of the run
+    except OSError as error:
+        return _fail(describe_os_error(error), FAILED)
     except _InterruptedRun:
         return INTERRUPTED
-    if run_dir is not None:
-        _report(run_dir)
     return OK
 
 
@@ -57,20 +73,27 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     seed_everything(config.seed)
     simulator = build_simulator(config)
     plan = make_plan(config, simulator)
+    check_filmed(config.runner.video, plan)
     if config.runner.dry_run:
-        print(describe_plan(config, plan, RESULTS))
+        print(describe_plan(config, plan, RESULTS, device=_accelerator(config) or "cpu"))
         return None
+    shared = None if config.runner.shared_baseline is None else RESULTS / config.runner.shared_baseline
+    known = make_record(run, simulator, _accelerator(config))
+    check_before_loading(RESULTS / (config.run_id or ""), shared, known)
     arms = build_arms(config)
-    record = make_record(run, simulator, arms)
+    record = with_model(known, arms)
+    if shared is not None:
+        check_same_baseline(shared, record)
     run_id = config.run_id or find_unfinished(RESULTS, record) or new_run_id(config)
     record = replace(record, run_id=run_id)
     run_dir = RESULTS / run_id
     command = continue_command(words, run_id)
     num_episodes = len(plan) * (1 if arms.policy is None else 2)
-    print(f"run {run_id}: {num_episodes} episodes of {config.suite.name}, records in {run_dir}/", flush=True)
-    print(f"Ctrl-C stops it, this continues it: {command}", flush=True)
     try:
-        _roll_out(config, plan, simulator, arms, record, run_dir, yaml.safe_dump(run.resolved, sort_keys=False))
+        with RunStore(run_dir, record, yaml.safe_dump(run.resolved, sort_keys=False)) as store:
+            print(f"run {run_id}: {num_episodes} episodes of {config.suite.name}, records in {run_dir}/", flush=True)
+            print(f"Ctrl-C stops it, this continues it: {command}", flush=True)
+            _roll_out(config, plan, simulator, arms, store, shared)
     except KeyboardInterrupt:
         _say_interrupted(run_dir, command)
         raise _InterruptedRun from None
@@ -82,30 +105,30 @@ def _roll_out(
     plan: tuple[PairPlan, ...],
     simulator: Simulator,
     arms: Arms,
-    record: RunRecord,
-    run_dir: Path,
-    config_yaml: str,
+    store: RunStore,
+    shared_baseline: Path | None,
 ) -> None:
-    from runners.store import RunStore
-
-    runner = config.runner
     settings = RunnerSettings(
         cache=config.cache.name,
         reseed=config.suite.reseed,
-        max_errors=runner.max_errors,
-        shared_baseline=None if runner.shared_baseline is None else RESULTS / runner.shared_baseline,
-        retime_pairs=runner.retime_pairs,
+        max_errors=config.runner.max_errors,
+        shared_baseline=shared_baseline,
+        retime_pairs=config.runner.retime_pairs,
     )
-    with RunStore(run_dir, record, config_yaml) as store:
-        run_suite(
-            plan,
-            make_env=simulator.make_env,
-            baseline=arms.baseline,
-            policy=arms.policy,
-            store=store,
-            observers=build_observers(config),
-            settings=settings,
-        )
+    run_suite(
+        plan,
+        make_env=simulator.make_env,
+        baseline=arms.baseline,
+        policy=arms.policy,
+        store=store,
+        observers=build_observers(config),
+        settings=settings,
+    )
+
+
+def _accelerator(config: RunConfig) -> str | None:
+    """Name of the GPU that the model will run on; None on a CPU."""
+    return None if config.model.name == "expert" else accelerator_name(resolve_device(config.device))
 
 
 def make_plan(config: RunConfig, simulator: Simulator) -> tuple[PairPlan, ...]:
@@ -122,22 +145,30 @@ def make_plan(config: RunConfig, simulator: Simulator) -> tuple[PairPlan, ...]:
     )
 
 
-def make_record(run: ComposedRun, simulator: Simulator, arms: Arms) -> RunRecord:
-    """Everything that says, years later, what the run was; its id is still to be chosen."""
+def make_record(run: ComposedRun, simulator: Simulator, accelerator: str | None) -> RunRecord:
+    """What says, years later, what the run was, so far as it is known before the model is loaded; no run id yet."""
     config = run.config
     return RunRecord(
         run_id="",
         suite=config.suite.name,
         model=config.model.name,
-        weights=arms.baseline.weights,
+        weights="",
         cache=config.cache.name,
         assets=asdict(simulator.assets),
-        device=arms.device,
+        device=accelerator or "cpu",
         config=run.resolved,
         config_hash=config_hash(run.resolved),
         git_commit=git_commit(),
-        versions={**collect_versions(arms.accelerator), **simulator.versions},
+        versions={**collect_versions(accelerator), **simulator.versions},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def with_model(record: RunRecord, arms: Arms) -> RunRecord:
+    """``record`` with what the loaded model says about itself."""
+    return replace(
+        record,
+        weights=arms.baseline.weights,
         checkpoint=arms.checkpoint,
         dtype=arms.dtype,
         views=list(arms.views),

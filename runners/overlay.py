@@ -226,13 +226,15 @@ def _draw_title(canvas: Image.Image, record: EpisodeRecord, run: RunRecord) -> N
 def _legend_entries() -> list[tuple[Frame, str]]:
     """Swatch uint8[18, W, 3] and words of each entry."""
     grey = np.full((18, 18 * 4, 3), 128, np.uint8)
+    outline = np.full((18, 18, 3), BACKGROUND, np.uint8)  # an empty frame: such a patch is left as the camera saw it
+    outline[[0, -1]] = outline[:, [0, -1]] = MUTED
     bars = np.full((18, 20, 3), BACKGROUND, np.uint8)
     for column, height in enumerate((8, 14, 11)):
         bars[18 - height :, 7 * column : 7 * column + 6] = PLAYED
     return [
         (tint_view(grey, np.array([[0.25, 0.5, 0.75, 1.0]]), np.zeros((1, 4), bool)), "reused, in few to all layers"),
         (tint_view(grey[:, :18], np.zeros((1, 1)), np.ones((1, 1), bool)), "recomputed: the task looks here"),
-        (grey[:, :18], "recomputed: changed or not chosen"),
+        (outline, "no tint: recomputed, changed or not chosen"),
         (bars, "reuse of each call"),
     ]
 

@@ -23,6 +23,11 @@ from runners.suggest import one_of, suggestion
 
 CONFIG_NAME = "config"
 
+#: Hydra's own options without a value.
+_FLAGS = frozenset(
+    {"--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--version", "--help"}
+)
+
 #: Hydra's own options that take a value as the next word.
 _OPTIONS_WITH_VALUE = frozenset(
     {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
@@ -79,8 +84,11 @@ def split_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     for word in remaining:
         if word in _OPTIONS_WITH_VALUE:
             options += [word, *itertools.islice(remaining, 1)]
-        elif word.startswith("-"):
+        elif word in _FLAGS or word.partition("=")[0] in _OPTIONS_WITH_VALUE:
             options.append(word)
+        elif word.startswith("-"):
+            known = sorted(_FLAGS | _OPTIONS_WITH_VALUE)
+            raise ConfigError(f"'{word}': no such option{suggestion(word, known)}")
         elif "=" in word or word.startswith("~"):
             words.append(word)
         else:
@@ -100,6 +108,7 @@ def compose_runs(words: Sequence[str]) -> list[ComposedRun]:
         ConfigError: unknown group, choice or key, or a wrong value.
     """
     overrides = _parse(words)
+    _check_named_once(overrides)
     for override in overrides:
         _check_choice(override)
     return [_compose_run(job) for job in _expand(overrides)]
@@ -138,6 +147,17 @@ def _expand(overrides: Sequence[Override]) -> Iterator[list[str]]:
     return (list(job) for job in itertools.product(*columns))
 
 
+def _check_named_once(overrides: Sequence[Override]) -> None:
+    """A group takes one file: of two, Hydra would silently take the last."""
+    named: dict[str, str] = {}
+    for override in overrides:
+        group, word = override.key_or_group, str(override.input_line)
+        if group in groups() and named.setdefault(group, word) != word:
+            raise ConfigError(
+                f"{group} is named twice: {named[group]} and {word}; name it once, or sweep with -m {group}=a,b"
+            )
+
+
 def _check_choice(override: Override) -> None:
     """A group's value must be one of its files."""
     group = override.key_or_group
@@ -162,11 +182,14 @@ def _compose_run(words: Sequence[str]) -> ComposedRun:
     HydraConfig.instance().set_config(composed)  # for values such as run_id=x/${hydra:runtime.choices.cache}
     choices = dict(composed.hydra.runtime.choices)
     del composed["hydra"]
-    return to_run(composed, choices)
+    return to_run(composed, choices, words)
 
 
-def to_run(composed: Any, choices: Mapping[str, str]) -> ComposedRun:
+def to_run(composed: Any, choices: Mapping[str, str], words: Sequence[str]) -> ComposedRun:
     """A composed ``DictConfig`` without its ``hydra`` node -> typed and plain config.
+
+    Args:
+        composed: all groups. choices: group -> chosen file. words: the command's ``key=value`` words.
 
     Raises:
         ConfigError: see ``parse_config``; also when an interpolation fails.
@@ -175,9 +198,20 @@ def to_run(composed: Any, choices: Mapping[str, str]) -> ComposedRun:
         raw = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from None
+    _count_named_states(raw.get("suite"), words)
     config = parse_config(raw, choices)
     named = {group: {"name": choices[group], **(raw.get(group) or {})} for group in _NAMED_GROUPS}
     return ComposedRun(config, {**raw, **named})
+
+
+def _count_named_states(suite: Any, words: Sequence[str]) -> None:
+    """A list in ``suite.init_indices`` is the selection: the ``episodes_per_task`` of a file gives way to its length.
+
+    One that the command itself names stays, so that ``plan_episodes`` can refuse a contradiction.
+    """
+    named = any(word.lstrip("+").partition("=")[0] == "suite.episodes_per_task" for word in words)
+    if isinstance(suite, dict) and isinstance(suite.get("init_indices"), list) and not named:
+        suite["episodes_per_task"] = max(1, len(suite["init_indices"]))  # an empty list is refused as such
 
 
 _NAMED_GROUPS = ("suite", "model", "cache", "runner", "logger")

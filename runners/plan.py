@@ -42,7 +42,7 @@ class PairPlan:
 def plan_episodes(
     suite: str,
     task_ids: Sequence[int],
-    episodes_per_task: int,
+    episodes_per_task: int | None,
     init_indices: Sequence[int] | None,
     seed: int,
     placement: str,
@@ -53,20 +53,25 @@ def plan_episodes(
     Args:
         suite: official id.
         task_ids: tasks in the order in which they run.
-        episodes_per_task: pairs of each task: initial states 0 .. n-1, or the first n of ``init_indices``.
-        init_indices: initial states to use in place of 0 .. n-1, or None.
+        episodes_per_task: pairs of each task: initial states 0 .. n-1. May be None beside ``init_indices``.
+        init_indices: exactly these initial states in place of 0 .. n-1, or None.
         seed: ``env_seed`` of every episode (0 is a seed like any other); the official scripts use one for all.
-        placement: ``official`` or ``wide``.
+        placement: where the objects start; ``official``: as the suite's initial states say.
         num_init_states: initial states that a task has: one number, or one for each task id.
 
     Raises:
-        ValueError: empty or repeated tasks or states, a state that the task does not have.
+        ValueError: empty or repeated tasks or states, a state that the task does not have, or another number of states
+            in ``init_indices`` than ``episodes_per_task``.
     """
     _check_distinct("suite.task_ids", task_ids)
-    if episodes_per_task < 1:
+    if episodes_per_task is not None and episodes_per_task < 1:
         raise ValueError(f"suite.episodes_per_task: expected at least 1, got {episodes_per_task}")
     if init_indices is not None:
         _check_distinct("suite.init_indices", init_indices)
+    elif episodes_per_task is None:
+        raise ValueError(
+            "suite.episodes_per_task: expected a number where suite.init_indices names no states, got None"
+        )
     plan = []
     for task_position, task_id in enumerate(task_ids):
         available = num_init_states if isinstance(num_init_states, int) else num_init_states[task_id]
@@ -77,18 +82,16 @@ def plan_episodes(
     return tuple(plan)
 
 
-def _select_states(task_id: int, count: int, init_indices: Sequence[int] | None, available: int) -> list[int]:
-    chosen = list(range(count)) if init_indices is None else list(init_indices)[:count]
-    if len(chosen) < count:
-        raise ValueError(
-            f"suite.episodes_per_task={count} but suite.init_indices names {len(chosen)} states: "
-            "name more of them or lower suite.episodes_per_task"
-        )
+def _select_states(task_id: int, count: int | None, init_indices: Sequence[int] | None, available: int) -> list[int]:
+    chosen = list(range(count or 0)) if init_indices is None else list(init_indices)
+    key = "suite.episodes_per_task" if init_indices is None else "suite.init_indices"
     outside = [i for i in chosen if not 0 <= i < available]
     if outside:
+        raise ValueError(f"{key}: task {task_id} has initial states 0 .. {available - 1}, got {outside[:5]}")
+    if count is not None and len(chosen) != count:
         raise ValueError(
-            f"task {task_id} has initial states 0 .. {available - 1}, got {outside[:5]}: "
-            "lower suite.episodes_per_task, change suite.init_indices, or use suite.placement=wide"
+            f"suite.init_indices names {len(chosen)} initial states, but suite.episodes_per_task={count}: "
+            "leave suite.episodes_per_task away, or let both agree"
         )
     return chosen
 
@@ -98,6 +101,21 @@ def _check_distinct(name: str, values: Sequence[int]) -> None:
         raise ValueError(f"{name}: expected at least one, got none")
     if len(set(values)) < len(values):
         raise ValueError(f"{name}: expected distinct numbers, got {list(values)}")
+
+
+def check_filmed(video: str | Sequence[str], plan: Sequence[PairPlan]) -> None:
+    """Raise ``ValueError`` when ``runner.video`` lists a pair (``"task:state"``) that is not in the plan."""
+    if isinstance(video, str):
+        return
+    planned = {(pair.task_id, pair.init_index): f"{pair.task_id}:{pair.init_index}" for pair in plan}
+    unplanned = [name for name in video if tuple(map(int, name.split(":"))) not in planned]
+    if unplanned:
+        names = list(planned.values())
+        more = f" ... ({len(names)} in all)" if len(names) > 12 else ""
+        raise ValueError(
+            f"runner.video: {', '.join(unplanned)} not among the pairs of this run (task:state): "
+            f"{', '.join(names[:12])}{more}"
+        )
 
 
 def policy_seed(key: EpisodeKey) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runners.identity import baseline_identity, differences
+from runners.identity import baseline_identity, differences, without
 from runners.journal import read_episodes, read_run
 from runners.plan import PairPlan
 from runners.records import EpisodeKey, EpisodeRecord, RunRecord
@@ -18,6 +18,23 @@ logger = logging.getLogger(__name__)
 MIN_RETIMED_PAIRS = 2
 
 
+def check_same_baseline(run_dir: Path, run: RunRecord, ignore: tuple[str, ...] = ()) -> RunRecord:
+    """The record of ``run_dir`` when its baseline is the one of ``run``, else ``ValueError``.
+
+    Args:
+        run_dir: the other run's folder. run: this run. ignore: identity keys that are not known yet.
+    """
+    source = read_run(run_dir)
+    differing = differences(without(baseline_identity(source), ignore), without(baseline_identity(run), ignore))
+    if differing:
+        raise ValueError(
+            f"runner.shared_baseline={run_dir}: its baseline is not the one of this run (theirs != ours):\n  "
+            + "\n  ".join(differing)
+            + "\nLeave runner.shared_baseline unset to roll out the baseline here."
+        )
+    return source
+
+
 class SharedBaseline:
     """The baseline episodes of ``run_dir``, checked to be what this run would have rolled out itself.
 
@@ -26,14 +43,7 @@ class SharedBaseline:
     """
 
     def __init__(self, run_dir: Path, run: RunRecord) -> None:
-        source = read_run(run_dir)
-        differing = differences(baseline_identity(source), baseline_identity(run))
-        if differing:
-            raise ValueError(
-                f"runner.shared_baseline={run_dir}: its baseline is not the one of this run (theirs != ours):\n  "
-                + "\n  ".join(differing)
-                + "\nLeave runner.shared_baseline unset to roll out the baseline here."
-            )
+        source = check_same_baseline(run_dir, run)
         if "machine" not in run.versions:
             raise ValueError("runner.shared_baseline: the run record names no machine (RunRecord.versions['machine'])")
         self._run_dir = run_dir

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from runners.files import atomic_path, remove_leftovers, sync_folder, write_text_atomic
-from runners.identity import differences, run_identity
+from runners.identity import differences, run_identity, without
 from runners.journal import EPISODES_FILE, RUN_FILE, mend_torn_line, read_episodes, read_run
 from runners.lock import RunLock
 from runners.records import EpisodeKey, EpisodeRecord, RunRecord, StepRecord
@@ -28,6 +28,17 @@ logger = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
 STEPS_FOLDER = "steps"
 LOCK_FILE = ".lock"
+
+
+def check_same_run(run_dir: Path, stored: RunRecord, run: RunRecord, ignore: tuple[str, ...] = ()) -> None:
+    """Raise ``ValueError`` when ``run`` may not continue ``stored``; ``ignore``: identity keys not known yet."""
+    differing = differences(without(run_identity(stored), ignore), without(run_identity(run), ignore))
+    if differing:
+        raise ValueError(
+            f"{run_dir} holds a run with another configuration (stored != given):\n  "
+            + "\n  ".join(differing)
+            + "\nUse another run_id, or go back to the stored values to continue this run."
+        )
 
 
 class RunStore:
@@ -149,13 +160,7 @@ class RunStore:
                 write_text_atomic(self.run_dir / CONFIG_FILE, config_yaml)
             return run
         stored = read_run(self.run_dir)
-        differing = differences(run_identity(stored), run_identity(run))
-        if differing:
-            raise ValueError(
-                f"{self.run_dir} holds a run with another configuration (stored != given):\n  "
-                + "\n  ".join(differing)
-                + "\nUse another run_id, or go back to the stored values to continue this run."
-            )
+        check_same_run(self.run_dir, stored, run)
         if stored.git_commit != run.git_commit:
             logger.warning("run %s began at commit %s, continues at %s", run.run_id, stored.git_commit, run.git_commit)
         return stored

@@ -16,6 +16,7 @@ from runners.identity import flatten
 from runners.observers import EpisodeInfo, Observer, RunInfo, SuiteOutcome
 from runners.records import CALL_COLUMNS, EpisodeRecord, StepRecord
 from runners.report import build_summary, load_run
+from runners.report.summary import assets_label
 from runners.store import RunStore
 
 EPISODE_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(EpisodeRecord) if f.name != "schema_version")
@@ -65,14 +66,15 @@ class WandbLogger(Observer):
     def on_episode_end(self, episode: EpisodeInfo, record: EpisodeRecord, steps: Sequence[StepRecord]) -> None:
         """Log the episode under the name of its arm."""
         calls = [s.call for s in steps if s.call is not None and not s.call.is_warmup]
-        row = {
+        row: dict[str, float] = {
             "task_id": record.task_id,
             "init_index": record.init_index,
-            "success": float(record.status == "success"),
             "error": float(record.status == "error"),
             "num_steps": record.num_steps,
             "wall_s": record.wall_s,
         }
+        if record.status != "error":  # an error is neither success nor failure, here as in the report
+            row["success"] = float(record.status == "success")
         if calls:
             row["call_ms_mean"] = sum(c.total_ms for c in calls) / len(calls)
             row["reuse_ratio_mean"] = sum(c.reuse_ratio for c in calls) / len(calls)
@@ -133,7 +135,7 @@ def _without_config(record: dict[str, Any]) -> dict[str, Any]:
 
 def _episode_row(record: EpisodeRecord) -> list[Any]:
     values = record.to_dict()
-    values["assets"] = "{source}@{digest}/{render}".format(**record.assets)
+    values["assets"] = assets_label(record.assets)
     return [values[name] for name in EPISODE_COLUMNS]
 
 

@@ -1,4 +1,4 @@
-"""Draw where episodes of libero_spatial start: python scripts/show_placement.py placement.png
+"""Draw where episodes of libero_spatial start: python scripts/show_placement.py placement.jpg
 
 One column a task; the first row is an official init state, the others are held-out layouts of placement=wide.
 """
@@ -40,7 +40,7 @@ def main() -> None:
                     scenes.append(_scaled(env.observe(["agentview"]).images["agentview"], args.size))
         columns.append(np.vstack(scenes))
     picture = Image.fromarray(np.hstack(columns))
-    picture.quantize(192, method=Image.Quantize.MEDIANCUT).save(args.output, optimize=True)
+    picture.save(args.output)
     print(f"{args.output}: {picture.width} x {picture.height}")
 
 

@@ -37,8 +37,8 @@ class AssetProvenance:
 
     @property
     def label(self) -> str:
-        """Short form for tables and record keys, e.g. ``builtin@1a2b3c4d/fast``."""
-        return f"{self.source}@{self.digest[:8]}/{self.render}"
+        """Short form for tables, e.g. ``builtin@1a2b3c4d/fast``; ``none`` where nothing is loaded (the toy suite)."""
+        return "none" if self.source == "none" else f"{self.source}@{self.digest[:8]}/{self.render}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,12 @@ def build_expert(suite: str) -> PrivilegedPolicy:
     Raises:
         ValueError: no expert is written for ``suite``.
     """
-    builders: dict[str, Callable[[], PrivilegedPolicy]] = {"toy": _toy, "libero_spatial": _libero_spatial}
-    if suite not in builders:
+    if suite not in EXPERTS:
         raise ValueError(
-            f"no expert for suite {suite!r}, an expert exists for: {', '.join(sorted(builders))}; "
+            f"no expert for suite {suite!r}, an expert exists for: {', '.join(sorted(EXPERTS))}; "
             "choose one of these suites or another model"
         )
-    return builders[suite]()
+    return EXPERTS[suite]()
 
 
 def _toy() -> PrivilegedPolicy:
@@ -32,3 +31,7 @@ def _libero_spatial() -> PrivilegedPolicy:
     from runners.experts.libero_spatial import LiberoSpatialExpert
 
     return LiberoSpatialExpert()
+
+
+#: Suite -> builder of its expert.
+EXPERTS: dict[str, Callable[[], PrivilegedPolicy]] = {"toy": _toy, "libero_spatial": _libero_spatial}

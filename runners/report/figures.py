@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,12 @@ HEAD_INCHES = 0.62
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """The house style, whatever the caller's matplotlib settings are."""
-    with mpl.rc_context():
+    """The house style, whatever the caller's matplotlib settings are.
+
+    A layout too tight for its labels still draws; matplotlib's warning of it would only break into the table.
+    """
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="constrained_layout not applied", category=UserWarning)
         mpl.rcdefaults()
         for name, value in FIGURE_STYLE.items():
             mpl.rcParams[name] = value  # type: ignore[index]

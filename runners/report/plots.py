@@ -19,7 +19,7 @@ from runners.report.load import RunFrames
 from runners.report.pairs import is_mirrored, pair_episodes
 from runners.report.palette import INK, MUTED, STAGE_COLORS, cache_color, cache_marker
 from runners.report.reuse_map import mean_reuse_map
-from runners.report.words import clock_words, count_words, milliseconds, model_words, ratio, ratio_range
+from runners.report.words import clock_words, count_words, has_stages, milliseconds, model_words, ratio, ratio_range
 from vlacache.types import STAGES
 
 
@@ -31,7 +31,7 @@ def write_plots(frames: RunFrames, summary: Mapping[str, Any], folder: Path) -> 
     policy = ledger.arm_calls(calls, pairs, "policy")
     builders: dict[str, tuple[bool, Callable[[], Figure]]] = {
         "success.png": (summary["num_episodes"] > 0, lambda: plot_success(summary)),
-        "latency_stages.png": (_has_stages(summary), lambda: plot_stages(summary)),
+        "latency_stages.png": (has_stages(summary), lambda: plot_stages(summary)),
         "latency_calls.png": (_has_latency(summary), lambda: plot_latency_calls(timed, summary)),
         "reuse.png": (_has_cache(summary), lambda: plot_reuse(policy, summary)),
     }
@@ -44,10 +44,6 @@ def write_plots(frames: RunFrames, summary: Mapping[str, Any], folder: Path) -> 
         else:
             (folder / name).unlink(missing_ok=True)
     return written
-
-
-def _has_stages(summary: Mapping[str, Any]) -> bool:
-    return any(summary["stage_ms"][arm]["prefill"] is not None for arm in ("policy", "baseline"))
 
 
 def _has_latency(summary: Mapping[str, Any]) -> bool:
@@ -80,7 +76,7 @@ def plot_success(summary: Mapping[str, Any]) -> Figure:
     if len(rows) != 1:
         rows = [*rows, {key: summary[key] for key in ("success_rate", "success_counts", "num_episodes")}]
         labels.append("all tasks")
-    figure = new_figure(1.85 + 0.5 * len(rows))
+    figure = new_figure(max(3.0, 1.85 + 0.5 * len(rows)))
     axes = figure.subplots()
     arms = _arms(summary)
     for index, (arm, cache) in enumerate(arms):
@@ -131,7 +127,7 @@ def _draw_intervals(axes: Axes, rows: list[Mapping[str, Any]], arm: str, cache: 
 def plot_stages(summary: Mapping[str, Any]) -> Figure:
     """Mean time of a policy call stacked by stage, one bar an arm."""
     arms = [(arm, cache) for arm, cache in _arms(summary) if summary["stage_ms"][arm]["prefill"] is not None]
-    figure = new_figure(2.35 + 0.5 * len(arms))
+    figure = new_figure(max(3.0, 2.35 + 0.5 * len(arms)))
     axes = figure.subplots()
     stages = [stage for stage in STAGES if any(summary["stage_ms"][arm][stage] > 0 for arm, _ in arms)]
     longest = max(summary["latency_ms"][arm]["mean"] for arm, _ in arms)

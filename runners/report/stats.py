@@ -107,7 +107,21 @@ def ratio_of_medians(baseline: Sequence[NDArray[np.float64]], policy: Sequence[N
     return top / bottom
 
 
-def bootstrap_ratio_of_medians(
+def ratio_of_means(baseline: Sequence[NDArray[np.float64]], policy: Sequence[NDArray[np.float64]]) -> float | None:
+    """Mean of all baseline values / mean of all policy values: above 1 the policy is faster.
+
+    Every call has its weight in time, so the rare slow ones (cold, refresh, dense fallback) count; a median drops them.
+
+    Args:
+        baseline, policy: per pair, the values of its calls in that arm.
+    """
+    top, bottom = _sums_and_counts(baseline), _sums_and_counts(policy)
+    if 0.0 in (top.sums.sum(), bottom.sums.sum()):
+        return None
+    return float((top.sums.sum() / top.counts.sum()) / (bottom.sums.sum() / bottom.counts.sum()))
+
+
+def bootstrap_ratio_of_means(
     baseline: Sequence[NDArray[np.float64]],
     policy: Sequence[NDArray[np.float64]],
     *,
@@ -115,20 +129,18 @@ def bootstrap_ratio_of_medians(
     resamples: int = BOOTSTRAP_RESAMPLES,
     seed: int = BOOTSTRAP_SEED,
 ) -> Interval | None:
-    """Percentile bootstrap of ``ratio_of_medians`` that draws pairs, so both arms of an episode stay together."""
+    """Percentile bootstrap of ``ratio_of_means`` that draws pairs, so both arms of an episode stay together."""
     if len(baseline) != len(policy):
         raise ValueError(f"pairs: expected as many baseline as policy episodes, got {len(baseline)} and {len(policy)}")
-    if len(policy) < BOOTSTRAP_MIN_PAIRS or ratio_of_medians(baseline, policy) is None:
+    if len(policy) < BOOTSTRAP_MIN_PAIRS or ratio_of_means(baseline, policy) is None:
         return None
-    top, bottom = _WeightedMedian(baseline), _WeightedMedian(policy)
-    rng = np.random.default_rng(seed)
-    num_pairs = len(policy)
-    ratios = np.empty(resamples)
-    for i in range(resamples):
-        weights = np.bincount(rng.integers(num_pairs, size=num_pairs), minlength=num_pairs)
-        ratios[i] = top(weights) / bottom(weights)
+    drawn = np.random.default_rng(seed).integers(len(policy), size=(resamples, len(policy)))
+    top, bottom = (
+        arm.sums[drawn].sum(axis=1) / arm.counts[drawn].sum(axis=1)
+        for arm in (_sums_and_counts(baseline), _sums_and_counts(policy))
+    )
     tail = 100.0 * (1.0 - level) / 2.0
-    low, high = np.percentile(ratios, [tail, 100.0 - tail])
+    low, high = np.percentile(top / bottom, [tail, 100.0 - tail])
     return Interval(float(low), float(high))
 
 
@@ -137,17 +149,13 @@ def _pooled_median(groups: Sequence[NDArray[np.float64]]) -> float | None:
     return None if values.size == 0 else float(np.median(values))
 
 
-class _WeightedMedian:
-    """Median of groups repeated by integer weights, sorted once: what concatenating the draws would give."""
+class _Totals(NamedTuple):
+    """Sum and number of the values of each pair in one arm."""
 
-    def __init__(self, groups: Sequence[NDArray[np.float64]]) -> None:
-        values = np.concatenate(groups)
-        owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        order = np.argsort(values, kind="stable")
-        self._values, self._owner = values[order], owner[order]
+    sums: NDArray[np.float64]
+    counts: NDArray[np.int64]
 
-    def __call__(self, weights: NDArray[np.int64]) -> float:
-        cumulative = np.cumsum(weights[self._owner])
-        total = int(cumulative[-1])
-        middle = np.searchsorted(cumulative, [(total - 1) // 2, total // 2], side="right")
-        return float(self._values[middle].mean())
+
+def _sums_and_counts(groups: Sequence[NDArray[np.float64]]) -> _Totals:
+    sums = np.array([group.sum() for group in groups], dtype=np.float64)
+    return _Totals(sums, np.array([group.size for group in groups], dtype=np.int64))

@@ -67,7 +67,9 @@ def _only_value(episodes: pd.DataFrame, column: str) -> str | None:
 
 
 def assets_label(assets: dict[str, str]) -> str:
-    """``builtin@1a2b3c4d/fast``, as ``AssetProvenance.label`` writes it."""
+    """``builtin@1a2b3c4d/fast`` or ``none``, as ``AssetProvenance.label`` writes it."""
+    if assets.get("source") == "none":
+        return "none"
     return f"{assets.get('source', '?')}@{assets.get('digest', '')[:8]}/{assets.get('render', '?')}"
 
 
@@ -164,15 +166,19 @@ def _count_calls(everything: pd.DataFrame, timed: pd.DataFrame) -> dict[str, int
 
 
 def _summarize_speedup(calls: pd.DataFrame, pairs: pd.DataFrame, mirrored: bool) -> dict[str, Any]:
-    """Ratio of medians, baseline / policy, over the pairs timed in both arms; bootstrap intervals draw pairs."""
+    """Mean time of a call, baseline / policy, over the pairs timed in both arms; bootstrap intervals draw pairs.
+
+    ``*_median`` is the ratio of the medians: how much faster the usual call is, without the slow minority.
+    """
     both = ledger.timed_pairs(calls, pairs)
     timed = ledger.timed_calls(calls)
     result: dict[str, Any] = {"num_pairs": len(both)}
     for name, column in (("end_to_end", "total_ms"), ("prefill", "prefill_ms")):
         baseline, policy = (ledger.values_by_pair(timed, both[f"slug_{arm}"], column) for arm in ("baseline", "policy"))
-        result[name] = stats.ratio_of_medians(baseline, policy)
-        interval = None if mirrored else stats.bootstrap_ratio_of_medians(baseline, policy)
+        result[name] = stats.ratio_of_means(baseline, policy)
+        interval = None if mirrored else stats.bootstrap_ratio_of_means(baseline, policy)
         result[f"{name}_ci95"] = _as_list(interval)
+        result[f"{name}_median"] = stats.ratio_of_medians(baseline, policy)
     return result
 
 
@@ -190,7 +196,8 @@ def _summarize_cache(calls: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]
         "flops": {arm: None if value is None else 2.0 * value for arm, value in macs.items()},
         "prefill_macs": {arm: ledger.mean_macs(arms[arm], "prefill_macs") for arm in ARMS},
         "prompt_tokens": {arm: ledger.max_or_none(arms[arm]["num_prompt_tokens"]) for arm in ARMS},
-        "peak_memory_bytes": {arm: ledger.max_or_none(arms[arm]["peak_memory_bytes"]) for arm in ARMS},
+        # Both arms live in one process and the peak is never reset: one number for the run, none for an arm.
+        "process_peak_memory_bytes": ledger.max_or_none(calls["peak_memory_bytes"]),
     }
 
 

@@ -113,7 +113,7 @@ def _draw_latency(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylabel("latency, % of no cache")
     axes.grid(axis="y")
     number = _range_words(rows, "timed_pairs")
-    write_axis_title(axes, f"End-to-end latency of a policy call, median, 95 % interval ({number} timed pairs an arm)")
+    write_axis_title(axes, f"End-to-end latency of a policy call, mean, 95 % interval ({number} timed pairs an arm)")
 
 
 def _range_words(rows: Sequence[Mapping[str, Any]], name: str) -> str:

@@ -17,9 +17,11 @@ from rich.text import Text
 
 from runners.report.palette import cache_color
 from runners.report.words import (
+    baseline_words,
     clock_words,
     count_words,
     figure,
+    has_stages,
     join_words,
     macs_words,
     milliseconds,
@@ -104,13 +106,15 @@ def bullet(line: str) -> Padding:
 def _table(summary: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column(Text(""), no_wrap=True)
-    table.add_column("no cache", justify="right", no_wrap=True, header_style="bold")
-    header = "same arm" if summary["mirrored"] else str(summary["cache"])
-    table.add_column(header, justify="right", no_wrap=True, header_style=header_style(summary["cache"]))
-    table.add_column("against no cache", header_style="bold")
+    table.add_column(baseline_words(summary), justify="right", no_wrap=True, header_style="bold")
+    is_compared = not summary["mirrored"]
+    if is_compared:
+        cache = str(summary["cache"])
+        table.add_column(cache, justify="right", no_wrap=True, header_style=header_style(cache))
+        table.add_column("against no cache", header_style="bold")
     for section in (_success_rows, _latency_rows, _rate_rows):
         for label, *cells in section(summary):
-            table.add_row(Text(f" {label}"), *cells)
+            table.add_row(Text(f" {label}"), *(cells if is_compared else cells[:1]))
         table.add_section()
     return table
 
@@ -143,11 +147,12 @@ def _errors_row(summary: Mapping[str, Any]) -> Row:
 
 def _latency_rows(summary: Mapping[str, Any]) -> list[Row]:
     latency, speedup = summary["latency_ms"], summary["speedup"]
-    notes = {name: _speedup_note(speedup, name) for name in ("end_to_end", "prefill")}
-    rows = [_row("ms per policy call, p50", latency, "p50", notes["end_to_end"])]
-    rows += [_row(f"{name:>23}", latency, name) for name in ("p90", "p99", "mean")]
-    stage_notes = {"prefill": notes["prefill"]}
-    rows += [_row(f"  {stage}, mean", summary["stage_ms"], stage, stage_notes.get(stage, "")) for stage in STAGES]
+    rows = [_row("ms per policy call, mean", latency, "mean", _speedup_note(speedup, "end_to_end"))]
+    rows.append(_row(f"{'p50':>24}", latency, "p50", _median_note(speedup)))
+    rows += [_row(f"{name:>24}", latency, name) for name in ("p90", "p99")]
+    stage_notes = {"prefill": _speedup_note(speedup, "prefill")}
+    if has_stages(summary):
+        rows += [_row(f"  {stage}, mean", summary["stage_ms"], stage, stage_notes.get(stage, "")) for stage in STAGES]
     rows.append(_calls_row(summary))
     return rows
 
@@ -158,6 +163,11 @@ def _speedup_note(speedup: Mapping[str, Any], name: str) -> str:
     return join_words(ratio(speedup[name]), "speed-up", ratio_range(speedup[f"{name}_ci95"]))
 
 
+def _median_note(speedup: Mapping[str, Any]) -> str:
+    value = speedup["end_to_end_median"]
+    return "" if value is None else f"{ratio(value)} between medians"
+
+
 def _row(label: str, values: Mapping[str, Any], name: str, note: str = "") -> Row:
     return (label, milliseconds(values["baseline"][name]), milliseconds(values["policy"][name]), note)
 
@@ -165,23 +175,21 @@ def _row(label: str, values: Mapping[str, Any], name: str, note: str = "") -> Ro
 def _calls_row(summary: Mapping[str, Any]) -> Row:
     calls = summary["calls"]
     baseline, policy = (f"{calls[arm]['timed']} ({calls[arm]['cold']} cold)" for arm in ("baseline", "policy"))
-    arms = ("policy",) if summary["mirrored"] else ("baseline", "policy")
-    warmup = sum(calls[arm]["warmup_excluded"] for arm in arms)
-    return ("calls timed", baseline, policy, f"{warmup} warm-up left out")
+    warmup = sum(calls[arm]["warmup_excluded"] for arm in ("baseline", "policy"))
+    return ("calls timed", baseline, policy, "" if warmup == 0 else f"{warmup} warm-up left out")
 
 
 def _rate_rows(summary: Mapping[str, Any]) -> list[Row]:
     control, achieved, macs = summary["control_hz"], summary["achieved_hz"], summary["macs"]
     has_both = macs["policy"] is not None and macs["baseline"] is not None
     share = f"{percent(macs['policy'] / macs['baseline'])} of the dense count" if has_both else ""
-    return [
+    rows = [
         ("control Hz, policy-limited", figure(control["baseline"]), figure(control["policy"]), ""),
         ("control Hz, achieved", figure(achieved["baseline"]), figure(achieved["policy"]), ""),
-        (
-            "reuse ratio",
-            "",
-            percent(summary["reuse_ratio"]),
-            f"dense fallback in {percent(summary['fallback']['share'])}",
-        ),
-        ("MACs per call", macs_words(macs["baseline"]), macs_words(macs["policy"]), share),
     ]
+    if not summary["mirrored"]:
+        fallback = f"dense fallback in {percent(summary['fallback']['share'])}"
+        rows.append(("reuse ratio", "", percent(summary["reuse_ratio"]), fallback))
+    if summary["weights"] != "none":
+        rows.append(("MACs per call", macs_words(macs["baseline"]), macs_words(macs["policy"]), share))
+    return rows

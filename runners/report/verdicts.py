@@ -52,7 +52,7 @@ def _judge_success(summary: Mapping[str, Any]) -> list[str]:
     if pairs == 0:
         return ["No scored pair: no rate and no comparison."]
     if summary["mirrored"]:
-        return ["cache=none runs one arm and shows it in both columns: nothing is compared."]
+        return ["cache=none runs one arm: nothing is compared."]
     success = summary["success_rate"]
     if success["policy"] == success["baseline"] == 0.0:
         return [f"No success in either arm ({count_words(pairs, 'pair')}): success cannot be compared."]
@@ -81,10 +81,10 @@ def _judge_speed(summary: Mapping[str, Any]) -> str | None:
         return f"Speed-up end to end {ratio(value)} from {basis}: too few pairs for an interval, so nothing is claimed."
     measured = f"{ratio(value)} {ratio_range(interval)} from {basis}"
     if interval[0] > 1.0:
-        return f"Policy calls are faster end to end: {measured}."
+        return f"Policy calls are faster on average, end to end: {measured}."
     if interval[1] < 1.0:
-        return f"Policy calls are SLOWER end to end: {measured}."
-    return f"No change in end-to-end speed shown: {measured}."
+        return f"Policy calls are SLOWER on average, end to end: {measured}."
+    return f"No change in mean end-to-end speed shown: {measured}."
 
 
 def _note_errors(summary: Mapping[str, Any]) -> str | None:

@@ -35,6 +35,17 @@ def size_words(summary: Mapping[str, Any]) -> str:
     return count_words(summary["num_episodes"], "episode" if summary["mirrored"] else "pair")
 
 
+def baseline_words(summary: Mapping[str, Any]) -> str:
+    """Heading of the arm without a cache; a scripted policy, which could have none, is named."""
+    return str(summary["model"]) if summary["weights"] == "none" else "no cache"
+
+
+def has_stages(summary: Mapping[str, Any]) -> bool:
+    """False for a scripted policy, whose call is one block, and without timed calls of any stage."""
+    timed = any(summary["stage_ms"][arm]["prefill"] is not None for arm in ("policy", "baseline"))
+    return timed and summary["weights"] != "none"
+
+
 def figure(value: float | None, digits: int = 1, unit: str = "") -> str:
     """A number with a fixed count of decimals, or ``n/a``."""
     return NO_DATA if value is None else f"{value:.{digits}f}{unit}"

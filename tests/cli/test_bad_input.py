@@ -50,6 +50,11 @@ MISTAKES = {
     "device=gpu": "device=gpu: expected auto, cpu, cuda or cuda:<n>",
     "run_id=../elsewhere": "run_id=../elsewhere: expected letters, digits",
     "run_id=a/b/c": "run_id=a/b/c: expected letters, digits",
+    f"run_id={'x' * 121}": "expected at most 120 characters, got 121",
+    "cache=adaptive cache=paper": "cache is named twice: cache=adaptive and cache=paper; name it once",
+    "cache=paper cache.top_k=true": "cache.top_k: expected a number, got True",
+    "--helpp": "'--helpp': no such option; did you mean '--help'?",
+    "model=expert cache=none suite=libero_goal": "no expert is written for suite=libero_goal; choose from",
     "assets=null": "assets: expected text, got None",
     "suite.task_ids=[0,3": "'suite.task_ids=[0,3': cannot be read; expected key=value",
     "libero_spatial": "expected key=value, such as cache=adaptive; did you mean suite=libero_spatial?",
@@ -89,6 +94,9 @@ def test_exit_code_2_without_traceback_and_without_a_trace_on_the_disk(repo_root
         (["suite.episodes_per_task=21"], "task 0 has initial states 0 .. 19, got [20]"),
         (["model.checkpoint=nowhere"], "expected config.json in nowhere"),
         (["model.num_open_loop_steps=99"], "model.num_open_loop_steps: expected 1..8"),
+        (["runner.video=['9:9']"], "runner.video: 9:9 not among the pairs of this run (task:state): 0:0, 0:1"),
+        (["cache=none,paper"], "the command names 2 runs: add -m to run them all"),
+        (["foo=help"], "no group 'foo'"),
         (["runner.shared_baseline=nowhere"], "nowhere/run.json: expected a run record"),
     ],
 )
@@ -97,6 +105,18 @@ def test_what_only_the_parts_know_is_bad_input_too(repo_root, tmp_path, words, m
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
+
+
+@pytest.mark.parametrize("words", [["run_id=demo"], [], ["-m", "run_id=demo/${cache.name}", "cache=none,adaptive"]])
+def test_a_file_in_the_way_of_the_results_is_one_line_and_code_1(repo_root, tmp_path, words):
+    (tmp_path / "results").write_text("")
+    done = _run(repo_root, tmp_path, "debug=smoke", "device=cpu", *words)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: results")
+    assert "a file stands where a folder is needed" in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+    assert "HYDRA_FULL_ERROR" not in done.stderr
 
 
 def test_names_are_checked_before_torch_is_loaded(repo_root):

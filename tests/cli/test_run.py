@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,10 @@ import pytest
 import yaml
 
 from runners.cli import main
+from runners.estimate import measured_cost
 from runners.journal import read_episodes, read_run
+from runners.lock import RunLock
+from runners.overrides import compose_run
 
 SMALL = ["suite=toy", "suite.task_ids=[1]", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
 
@@ -119,12 +123,38 @@ def test_without_the_environment_the_message_says_what_to_do(repo_root, tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_another_config_under_the_same_run_id_is_refused(run_main):
+def test_another_config_under_the_same_run_id_is_refused(run_main, monkeypatch):
     run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
-    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "suite.max_steps=5")
-    assert code == 2
+    monkeypatch.setattr("runners.launch.build_arms", lambda config: pytest.fail("the model was loaded"))
+    code, out, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "suite.max_steps=5")
+    assert (code, out) == (2, "")
     assert "suite.max_steps: 9 != 5" in err
     assert "Use another run_id" in err
+    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "cache=paper")
+    assert code == 2
+    assert err.splitlines()[1] == "  cache: adaptive != paper"
+    assert "<absent>" not in err
+
+
+def test_a_second_writer_is_refused_before_the_model_is_loaded(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr("runners.launch.build_arms", lambda config: pytest.fail("the model was loaded"))
+    (tmp_path / "results/demo").mkdir(parents=True)
+    lock = RunLock(tmp_path / "results/demo/.lock")
+    code, out, err = run_main(*SMALL, "run_id=demo")
+    lock.release(forget=True)
+    assert (code, out) == (1, "")
+    assert "results/demo is being written by process" in err
+
+
+def test_a_full_disk_is_one_line_and_code_1(run_main, monkeypatch):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "results/demo/steps/x.parquet")
+
+    monkeypatch.setattr("runners.store.write_steps", no_space)
+    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
+    assert code == 1
+    assert "error: results/demo/steps/x.parquet: No space left on device; free some space" in err
+    assert "Traceback" not in err
 
 
 def test_no_cache_is_one_arm(run_main, tmp_path):
@@ -164,16 +194,46 @@ def test_dry_run_lists_episodes_and_writes_nothing(run_main, tmp_path):
     assert code == 0
     assert "3 initial states x 2 arms = 6 episodes" in out
     assert "task  2: initial states 0-1, 4" in out
-    assert "nothing is known" in out
+    assert "about 8 s and 0.5 MB (not measured here: by the step from 20 episodes of libero_spatial" in out
     assert list(tmp_path.iterdir()) == []
 
 
-def test_dry_run_estimates_from_earlier_episodes(run_main):
+def test_a_list_of_initial_states_is_the_selection(run_main):
+    words = ["suite=toy", "suite.task_ids=[2]", "runner.dry_run=true"]
+    code, out, _ = run_main(*words, "suite.init_indices=[3]")
+    assert code == 0
+    assert "task  2: initial states 3\n" in out
+    code, _, err = run_main(*words, "suite.init_indices=[3,4]", "suite.episodes_per_task=5")
+    assert code == 2
+    assert "names 2 initial states, but suite.episodes_per_task=5" in err
+    code, _, err = run_main(*words, "suite.init_indices=[99]")
+    assert code == 2
+    assert "suite.init_indices: task 2 has initial states 0 .. 19, got [99]" in err
+
+
+def test_dry_run_estimates_from_earlier_episodes(run_main, tmp_path):
     run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
-    code, out, _ = run_main("suite=toy", "suite.episodes_per_task=20", "runner.dry_run=true")
+    code, out, _ = run_main("suite=toy", "suite.episodes_per_task=20", "device=cpu", "runner.dry_run=true",
+                            "model.dtype=float32")  # fmt: skip
     assert code == 0
     assert "60 initial states x 2 arms = 120 episodes" in out
-    assert "from 2 episodes of this suite and model in results/" in out
+    assert "from 2 episodes with this suite, model, dtype and device in results/" in out
+    _, out, _ = run_main("suite=toy", "device=cpu", "runner.dry_run=true", "model.dtype=bfloat16")
+    assert "not measured here" in out
+
+
+def test_an_estimate_grows_and_shrinks_with_max_steps(tmp_path):
+    """Two runs' episodes of 10 s and 100 steps: one was cut off there, the other ended by itself."""
+    config = compose_run(["suite=toy", "suite.max_steps=400"]).config
+    run = {"suite": "toy", "model": "tiny_oft", "device": "cpu", "dtype": "float32"}
+    row = {"status": "failure", "reused_from": None, "wall_s": 10.0, "num_steps": 100}
+    for limit, seconds in ((100, 40.0), (500, 10.0)):
+        folder = tmp_path / str(limit) / "run"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({**run, "config": {"suite": {"max_steps": limit}, "model": {}}}))
+        (folder / "episodes.jsonl").write_text(json.dumps(row) + "\n")
+        assert measured_cost(folder.parent, config, 1, device="cpu").seconds == pytest.approx(seconds)
+        assert measured_cost(folder.parent, config, 1, device="NVIDIA H100") is None
 
 
 def test_multirun_runs_every_job(run_main, tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from runners.build import build_arms, build_simulator, resolve_device, seed_everything
-from runners.launch import continue_command, find_unfinished, git_commit, make_plan, make_record
+from runners.launch import continue_command, find_unfinished, git_commit, make_plan, make_record, with_model
 from runners.overrides import compose_run
 
 
@@ -95,7 +95,7 @@ def test_a_missing_gpu_is_named():
 
 def test_plan_follows_the_keys(toy):
     config = toy.config
-    suite = replace(config.suite, task_ids=(2, 0), episodes_per_task=2, init_indices=(5, 3, 1))
+    suite = replace(config.suite, task_ids=(2, 0), episodes_per_task=2, init_indices=(5, 3))
     plan = make_plan(replace(config, suite=suite, seed=7), build_simulator(config))
     assert [(p.task_id, p.init_index, p.env_seed) for p in plan] == [(2, 5, 7), (2, 3, 7), (0, 5, 7), (0, 3, 7)]
 
@@ -106,7 +106,8 @@ def test_continue_command_survives_a_shell():
 
 
 def test_only_the_same_unfinished_run_is_continued(toy, tmp_path):
-    record = make_record(toy, build_simulator(toy.config), build_arms(toy.config))
+    arms = build_arms(toy.config)
+    record = with_model(make_record(toy, build_simulator(toy.config), arms.accelerator), arms)
 
     def store(run_id, created_at, **changes):
         (tmp_path / run_id).mkdir()

@@ -77,6 +77,14 @@ def test_links_of_the_documents_exist(tracked):
                 assert link.startswith("http") or (path.parent / link).exists(), f"{path.name}: {link}"
 
 
+def test_no_document_holds_a_placeholder(tracked):
+    """A comment in capitals, such as the place of a picture that is still to be made."""
+    placeholder = re.compile(r"<!--\s*[A-Z][A-Z0-9_-]{2,}\b[^>]*-->")
+    assert placeholder.search("<!-- FIRST-" + "SCREEN-TABLE -->")
+    found = [f"{p.name}: {hit}" for p in tracked if p.suffix == ".md" for hit in placeholder.findall(read(p))]
+    assert not found
+
+
 def test_make_help_lists_every_target(repo_root):
     done = subprocess.run(["make", "-s", "help"], cwd=repo_root, capture_output=True, text=True)
     assert done.returncode == 0

@@ -118,7 +118,20 @@ def test_bad_model_config_is_refused(config: ModelConfig, message: str) -> None:
         load_model(config)
 
 
-def test_auto_dtype_takes_the_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)],
+)
+def test_auto_dtype_follows_the_processors_flags(monkeypatch, flags: dict[str, bool], dtype: torch.dtype) -> None:
+    """By flags, not by the clock: a run that is continued on a busy machine must not change its dtype."""
+    monkeypatch.setattr(factory.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    monkeypatch.setattr(factory, "_gemm_seconds", lambda dtype: pytest.fail("the clock was asked"))
+    assert factory.choose_dtype(torch.device("cpu")) is dtype
+
+
+def test_auto_dtype_probes_where_there_are_no_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factory.platform, "machine", lambda: "riscv64")
     times = {torch.float32: 2.0, torch.bfloat16: 1.0}
     monkeypatch.setattr(factory, "_gemm_seconds", lambda dtype: times[dtype])
     assert factory.choose_dtype(torch.device("cpu")) is torch.bfloat16

@@ -112,16 +112,16 @@ def test_bootstrap_equals_the_naive_one() -> None:
     ratios = []
     for _ in range(200):
         chosen = draws.integers(9, size=9)
-        top = np.median(np.concatenate([baseline[i] for i in chosen]))
-        ratios.append(top / np.median(np.concatenate([policy[i] for i in chosen])))
-    interval = stats.bootstrap_ratio_of_medians(baseline, policy, resamples=200, seed=7)
+        top = np.mean(np.concatenate([baseline[i] for i in chosen]))
+        ratios.append(top / np.mean(np.concatenate([policy[i] for i in chosen])))
+    interval = stats.bootstrap_ratio_of_means(baseline, policy, resamples=200, seed=7)
     assert interval == pytest.approx(tuple(np.percentile(ratios, [2.5, 97.5])), abs=1e-12)
 
 
 def test_bootstrap_keeps_both_arms_of_a_pair_together() -> None:
     """Pairs that differ much from each other but always by a factor of 2 leave no doubt about the ratio."""
     policy = [np.full(5, 1.5**i) for i in range(9)]
-    interval = stats.bootstrap_ratio_of_medians([2 * group for group in policy], policy)
+    interval = stats.bootstrap_ratio_of_means([2 * group for group in policy], policy)
     assert interval == pytest.approx((2.0, 2.0), abs=1e-12)
 
 
@@ -132,7 +132,7 @@ def test_bootstrap_covers_the_true_ratio() -> None:
     for _ in range(200):
         baseline = [1.4 * rng.lognormal(sigma=0.3, size=8) for _ in range(25)]
         policy = [rng.lognormal(sigma=0.3, size=8) for _ in range(25)]
-        interval = stats.bootstrap_ratio_of_medians(baseline, policy, resamples=300)
+        interval = stats.bootstrap_ratio_of_means(baseline, policy, resamples=300)
         assert interval is not None
         hits += interval.low <= 1.4 <= interval.high
     assert 180 <= hits <= 198
@@ -141,9 +141,10 @@ def test_bootstrap_covers_the_true_ratio() -> None:
 def test_ratio_without_data_is_none() -> None:
     some = [np.ones(2)] * 6
     nothing = [np.zeros(2)] * 6
-    assert stats.ratio_of_medians([], []) is None
-    assert stats.ratio_of_medians(some, nothing) is None  # an arm that timed no such stage
-    assert stats.ratio_of_medians(nothing, some) is None
-    assert stats.bootstrap_ratio_of_medians(some[:4], some[:4]) is None  # too few pairs
+    for ratio in (stats.ratio_of_means, stats.ratio_of_medians):
+        assert ratio([], []) is None
+        assert ratio(some, nothing) is None  # an arm that timed no such stage
+        assert ratio(nothing, some) is None
+    assert stats.bootstrap_ratio_of_means(some[:4], some[:4]) is None  # too few pairs
     with pytest.raises(ValueError, match="as many baseline as policy episodes, got 6 and 5"):
-        stats.bootstrap_ratio_of_medians(some, some[:5])
+        stats.bootstrap_ratio_of_means(some, some[:5])

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
+from runners.envs.base import AssetProvenance
 from runners.report import build_summary, load_run
+from runners.report.summary import assets_label
 from vlacache.types import STAGES
 
 WriteRun = Callable[..., Path]
@@ -134,16 +136,37 @@ def test_latency_is_recomputable(run: Path) -> None:
         assert summary["cold_latency_ms"][arm]["p50"] == pytest.approx(np.median(cold), **EXACT)
 
 
-def test_speedup_is_the_ratio_of_the_medians_shown(run: Path) -> None:
+def test_speedup_is_the_ratio_of_the_means_shown(run: Path) -> None:
     records, summary = Records(run), _summary(run)
     for name, column in (("end_to_end", "total_ms"), ("prefill", "prefill_ms")):
-        medians = {arm: np.median([row[column] for row in records.timed(arm)]) for arm in ARMS}
-        assert summary["speedup"][name] == pytest.approx(medians["baseline"] / medians["policy"], **EXACT)
+        values = {arm: [row[column] for row in records.timed(arm)] for arm in ARMS}
+        means = {arm: math.fsum(values[arm]) / len(values[arm]) for arm in ARMS}
+        assert summary["speedup"][name] == pytest.approx(means["baseline"] / means["policy"], **EXACT)
+        medians = {arm: np.median(values[arm]) for arm in ARMS}
+        expected = medians["baseline"] / medians["policy"]
+        assert summary["speedup"][f"{name}_median"] == pytest.approx(expected, **EXACT)
         low, high = summary["speedup"][f"{name}_ci95"]
         assert low < summary["speedup"][name] < high
     latency = summary["latency_ms"]
-    expected = latency["baseline"]["p50"] / latency["policy"]["p50"]
-    assert summary["speedup"]["end_to_end"] == pytest.approx(expected, **EXACT)
+    for name, column in (("end_to_end", "mean"), ("end_to_end_median", "p50")):
+        expected = latency["baseline"][column] / latency["policy"][column]
+        assert summary["speedup"][name] == pytest.approx(expected, **EXACT)
+
+
+def test_headline_speedup_sees_a_minority_of_slow_calls(write_run: WriteRun) -> None:
+    """A policy that halves nine calls of ten and makes the tenth very slow is no faster, whatever its median says."""
+    frames = load_run(write_run(num_tasks=2, num_inits=3))
+    steps = frames.steps
+    is_call = steps["policy_call"].astype(bool)
+    is_slow = (steps["arm"] == "policy") & (steps["call_index"] % 10 == 0)
+    steps.loc[is_call, "total_ms"] = 60.0
+    steps.loc[is_call & (steps["arm"] == "policy"), "total_ms"] = 30.0
+    steps.loc[is_call & is_slow, "total_ms"] = 900.0
+    summary = build_summary(frames)
+    assert summary["speedup"]["end_to_end_median"] == 2.0
+    assert summary["speedup"]["end_to_end"] < 0.7
+    assert summary["speedup"]["end_to_end_ci95"][1] < 1.0
+    assert any("SLOWER" in line for line in summary["verdicts"])
 
 
 def test_cache_figures_are_recomputable(run: Path) -> None:
@@ -173,12 +196,18 @@ def test_tasks_add_up_to_the_suite(run: Path) -> None:
         assert sum(t["success_counts"][arm] for t in summary["tasks"]) == summary["success_counts"][arm]
 
 
+@pytest.mark.parametrize(("source", "label"), [("builtin", "builtin@1a2b3c4d/fast"), ("none", "none")])
+def test_assets_label_is_that_of_the_provenance(source: str, label: str) -> None:
+    assets = {"source": source, "digest": "1a2b3c4d5e6f7a8b", "render": "fast", "detail": ""}
+    assert assets_label(assets) == AssetProvenance(**assets).label == label
+
+
 def test_pinned_names(run: Path) -> None:
     summary = _summary(run)
     flat = ["run_id", "suite", "model", "cache", "assets", "device", "num_episodes", "num_errors", "reuse_ratio"]
     assert set(flat) <= set(summary)
     assert set(summary["success_rate"]) >= {"policy", "baseline", "difference", "mcnemar_p"}
-    assert set(summary["speedup"]) >= {"end_to_end", "prefill"}
+    assert set(summary["speedup"]) >= {"end_to_end", "prefill", "end_to_end_median", "prefill_median"}
     for arm in ARMS:
         assert set(summary["latency_ms"][arm]) >= {"p50", "p90", "mean"}
         assert list(summary["stage_ms"][arm]) == list(STAGES)
@@ -270,7 +299,7 @@ def test_run_without_an_episode_has_no_figures(write_run: WriteRun) -> None:
     assert summary["num_episodes"] == 0
     pinned = [summary["reuse_ratio"], *summary["macs"].values(), *summary["control_hz"].values()]
     pinned += [summary["success_rate"][name] for name in ("policy", "baseline", "difference", "mcnemar_p")]
-    pinned += [summary["speedup"][name] for name in ("end_to_end", "prefill")]
+    pinned += [summary["speedup"][f"{name}{kind}"] for name in ("end_to_end", "prefill") for kind in ("", "_median")]
     pinned += [value for arm in ARMS for value in summary["latency_ms"][arm].values()]
     pinned += [value for arm in ARMS for value in summary["stage_ms"][arm].values()]
     assert set(pinned) == {None}
@@ -301,7 +330,7 @@ def test_scripted_policy_has_no_stage_reuse_or_macs(write_run: WriteRun) -> None
     assert summary["stage_ms"]["policy"] == dict.fromkeys(STAGES)
     assert summary["stage_sum"]["policy"]["ok"] is None
     assert summary["speedup"]["prefill"] is None
-    assert (summary["reuse_ratio"], summary["macs"]["policy"], summary["peak_memory_bytes"]["policy"]) == (None,) * 3
+    assert (summary["reuse_ratio"], summary["macs"]["policy"], summary["process_peak_memory_bytes"]) == (None,) * 3
 
 
 def test_stage_times_that_do_not_add_up_are_called_out(write_run: WriteRun) -> None:

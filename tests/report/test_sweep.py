@@ -37,6 +37,8 @@ def test_rows_are_those_of_the_arms(sweep_dir: Path) -> None:
         assert row["reuse_ratio"] == summary["reuse_ratio"]
         assert row["success"] == summary["success_rate"]["policy"]
         assert row["speedup"] == summary["speedup"]["end_to_end"]
+        assert row["speedup_median"] == summary["speedup"]["end_to_end_median"]
+        assert row["latency_mean_ms"] == summary["latency_ms"]["policy"]["mean"]
         assert [row["success_low"], row["success_high"]] == summary["success_rate"]["policy_ci95"]
         assert row["timed_pairs"] == summary["speedup"]["num_pairs"]
         assert row["macs"] == summary["macs"]["policy"]

@@ -46,6 +46,17 @@ def test_table_fits_100_columns_and_is_plain(write_run: WriteRun, cache: str) ->
     assert "shared-pack@01234567/reference · cuda:0 (CUDA events)" in text
 
 
+def test_one_arm_has_one_column_and_claims_nothing(write_run: WriteRun) -> None:
+    run = write_run(cache="none", arms=("baseline",), weights="none", model="expert", num_warmup=0)
+    text = format_table(write_report(run))
+    markdown = (run / "report.md").read_text()
+    assert text.splitlines()[4].split() == ["expert"]
+    for words in ("same arm", "speed-up", "fallback", "reuse ratio", "action_head", "MAC", "warm-up left out"):
+        assert words not in text
+        assert words not in markdown.split("## Definitions")[0]
+    assert not (run / "plots" / "latency_stages.png").exists()
+
+
 def test_title_says_what_is_not_trained(write_run: WriteRun) -> None:
     title = format_table(_summary(write_run())).splitlines()[1]
     assert title == " libero_spatial · tiny_oft, UNTRAINED weights · cache adaptive · 8 pairs"

@@ -38,7 +38,8 @@ def test_first_arm_alternates_within_a_task_and_between_tasks(init_indices: list
 
 
 def test_named_states_are_taken_in_order() -> None:
-    assert [p.init_index for p in plan(init_indices=[7, 3, 5], episodes_per_task=2)] == [7, 3, 7, 3]
+    for count in (None, 3):
+        assert [p.init_index for p in plan(init_indices=[7, 3, 5], episodes_per_task=count)] == [7, 3, 5, 7, 3, 5]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,10 @@ def test_named_states_are_taken_in_order() -> None:
     [
         ({"episodes_per_task": 21}, r"task 2 has initial states 0 \.\. 19, got \[20\]"),
         ({"num_init_states": {2: 50, 0: 2}}, r"task 0 has initial states 0 \.\. 1, got \[2\]"),
-        ({"init_indices": [1, 2]}, r"names 2 states"),
+        ({"init_indices": [1, 2]}, r"names 2 initial states, but suite.episodes_per_task=3"),
+        ({"init_indices": [7, 3, 5, 1]}, r"names 4 initial states, but suite.episodes_per_task=3"),
+        ({"init_indices": [99]}, r"suite.init_indices: task 2 has initial states 0 \.\. 19, got \[99\]"),
+        ({"episodes_per_task": None}, "expected a number"),
         ({"init_indices": [1, 1, 2]}, "distinct"),
         ({"init_indices": [-1, 1, 2]}, r"got \[-1\]"),
         ({"task_ids": []}, "at least one"),

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from runners.envs.toy import FaultyEnv, make_toy_env
 from runners.observers import Observer
 from runners.report import build_summary, load_run
-from tests.runner.helpers import ToyRun, make_run
+from tests.runner.helpers import ToyRun, make_run, rows
 
 wandb = pytest.importorskip("wandb")
 
@@ -114,12 +115,28 @@ def test_a_row_per_episode(logged: tuple[ToyRun, Written]) -> None:
     assert [(r["arm"], r["task_id"], r["init_index"], r["status"], r["num_steps"]) for r in rows] == list(
         episodes[["arm", "task_id", "init_index", "status", "num_steps"]].itertuples(index=False, name=None)
     )
-    assert {r["assets"] for r in rows} == {"none@0000000000000000/fast"}
+    assert {r["assets"] for r in rows} == {"none"}
     steps = [h for h in written.history if "policy/num_steps" in h or "baseline/num_steps" in h]
     assert len(steps) == len(rows) == 8
     policy = [h for h in written.history if "policy/success" in h]
     assert [h["policy/success"] for h in policy] == [0.0] * 4
     assert [h["policy/reuse_ratio_mean"] for h in policy] == pytest.approx([0.45] * 4), "nine calls of ten at 0.5"
+
+
+def test_an_error_is_neither_success_nor_failure(tmp_path: Path) -> None:
+    run = ToyRun(tmp_path / "demo", observers=[WandbLogger()], task_ids=(0,))
+    faults = iter([1])  # only the first env that is built has one
+    run.make_env = lambda task_id: FaultyEnv(make_toy_env(task_id), raise_at_step=3, num_faults=next(faults, 0))
+    run()
+    errors = {(r.arm, r.init_index) for r in rows(run) if r.status == "error"}
+    assert len(errors) == 1
+    history = [h for h in Written(run.run_dir).history if any(name.endswith("/num_steps") for name in h)]
+    assert len(history) == 4
+    for item in history:
+        arm = "policy" if "policy/num_steps" in item else "baseline"
+        is_error = (arm, item[f"{arm}/init_index"]) in errors
+        assert item[f"{arm}/error"] == float(is_error)
+        assert (f"{arm}/success" in item) == (not is_error)
 
 
 def test_ledger_holds_every_call(logged: tuple[ToyRun, Written]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,12 +17,13 @@ class StageTimer:
 
     Every interval belongs to exactly one stage, so the stages add up to the total. On CUDA the marks are events, so
     nothing waits inside a call; the one synchronisation is in ``finish``. Time outside any stage goes to the stage
-    that comes next (or to the last one at the end).
+    that comes next (or to the last one at the end), so the sum of the stages is the total by construction.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, read_clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self.clock: Clock = "cuda_event" if device.type == "cuda" else "cpu"
         self._device = device
+        self._read_clock = read_clock
         self._stack: list[str] = []
         self._marks: list[tuple[str | None, Any]] = []
 
@@ -74,7 +75,7 @@ class StageTimer:
 
     def _now(self) -> Any:
         if self.clock == "cpu":
-            return time.perf_counter_ns()
+            return self._read_clock()
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event

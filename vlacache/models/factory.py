@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class ModelConfig:
     Attributes:
         name: ``tiny_oft`` or ``tiny_openvla``. checkpoint: folder with config.json and model.safetensors, or None for
             seeded, untrained weights. revision: of a hub checkpoint (not for local folders).
-        dtype: ``auto`` (bfloat16 on CUDA and on CPUs where a probe finds it faster), ``float32`` or ``bfloat16``.
+        dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it), ``float32`` or ``bfloat16``.
         decode: ``plain``. num_open_loop_steps: executed actions of a chunk; None for all.
         seed: of untrained weights. device: torch device.
     """
@@ -176,11 +177,15 @@ def checkpoint_id(folder: Path) -> str:
 def choose_dtype(device: torch.device) -> torch.dtype:
     """The faster dtype of a device.
 
-    bfloat16 on CUDA. On a CPU a short GEMM probe decides: with AVX512-BF16 or AMX bfloat16 is twice as fast, without
-    it several times slower, so a busy machine cannot flip the answer.
+    bfloat16 on CUDA and on processors with AVX512-BF16 or AMX (twice as fast there, several times slower elsewhere).
+    The processor's flags decide, so that a run continues in the dtype it began with however busy the machine is. Only
+    where the flags cannot be read does a short GEMM probe decide.
     """
     if device.type == "cuda":
         return torch.bfloat16
+    if platform.machine() in ("x86_64", "AMD64") and hasattr(torch.cpu, "get_capabilities"):
+        flags = torch.cpu.get_capabilities()
+        return torch.bfloat16 if flags.get("avx512_bf16") or flags.get("amx_bf16") else torch.float32
     best = {dtype: _gemm_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return min(best, key=best.__getitem__)
 
