@@ -280,12 +280,14 @@ def _check_arms(config: RunConfig) -> None:
         raise ConfigError(f"model={name} {ONE_ARM_MODELS[name]}, got cache={config.cache.name}: add cache=none")
     if (name == "blind") != (config.model.base is not None):
         raise ConfigError("model.base: the model to blind, needed by model=blind and by no other")
-    if name == "expert":
+    if name == "replay" and config.suite.backend != "libero":
+        raise ConfigError(f"model=replay plays training episodes of a LIBERO suite, got suite={config.suite.name}")
+    if name in ("expert", "replay"):
         from runners.experts import EXPERTS
 
         if config.suite.name not in EXPERTS:
             raise ConfigError(
-                f"model=expert: no expert is written for suite={config.suite.name}; {one_of(EXPERTS)}, or another model"
+                f"model={name}: no expert is written for suite={config.suite.name}; {one_of(EXPERTS)}, or another model"
             )
     if config.runner.self_pair and config.cache.name != "none":
         raise ConfigError(

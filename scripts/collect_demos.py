@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
+
 from runners.config import NUM_TASKS
 from runners.demos.collect import Collection, collect
 from runners.demos.episode import Recording
@@ -25,7 +27,7 @@ def main() -> int:
     noise = NoiseSettings(arguments.noise, arguments.rotation_noise)
     collection = Collection(
         suite=suite,
-        tasks=tuple(arguments.tasks or range(NUM_TASKS[suite])),
+        tasks=tuple(range(NUM_TASKS[suite]) if arguments.tasks is None else arguments.tasks),
         demos_per_task=arguments.demos_per_task,
         seed=arguments.seed,
         placement=arguments.placement,
@@ -33,7 +35,9 @@ def main() -> int:
         render=arguments.render,
         recording=Recording(arguments.frame_stride, LIBERO_SUITES[suite], noise, tuple(arguments.jitter)),
     )
-    root = arguments.output or Path("results") / "demos" / f"{suite}-{arguments.placement}-s{arguments.seed}"
+    root = arguments.output
+    if root is None:
+        root = Path("results") / "demos" / f"{suite}-{arguments.placement}-s{arguments.seed}"
     try:
         cost = collect(collection, root, workers=arguments.workers)
     except (ValueError, RuntimeError) as error:

@@ -208,7 +208,7 @@ def make_libero_env(
         suite: ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` or ``libero_90``.
         task_id: in the official order. assets: from ``runners.assets.resolve_assets``.
         max_steps: None for the suite's own limit. reseed: see the module docstring.
-        placement: ``official``, the init states of the package, or ``wide`` (libero_spatial), see ``libero_wide``.
+        placement: ``official``, the init states of the package, or ``wide`` (libero_spatial; see ``libero_wide``).
         render: must agree with ``assets.provenance.render``.
         success_rule: when an episode ends. image_size: pixels, 256 by the protocol.
         allow_untested_mujoco: run on any MuJoCo and mark the run.

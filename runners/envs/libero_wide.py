@@ -30,7 +30,7 @@ PROPOSALS = 60  # for one object, before the whole layout is drawn again
 
 BASE = np.array([-0.66, 0.0])
 MIN_REACH, MAX_REACH = 0.40, 0.765
-DRAWER_REACH = 0.735  # the drawer's walls leave only far rim points free, and the arm must still be able to lift
+DRAWER_REACH = 0.715  # the drawer's walls leave only far rim points free, and the arm must still be able to lift
 REGION_LOW, REGION_HIGH = np.array([-0.28, -0.12]), np.array([0.12, 0.34])
 TABLE_CENTRE = np.array([-0.075, 0.0])
 
@@ -47,7 +47,7 @@ BOWL_HEIGHTS = {COOKIES: 0.9165, RAMEKIN: 0.934, STOVE: 0.929, CABINET: 1.1255, 
 DROP, STACKED_DROP = 0.002, 0.004
 
 #: Task -> range of the cabinet's shift in x and y where the bowl is in or on it, and must not get out of reach.
-CABINET_SHIFTS = {4: ((-0.10, -0.01), (-0.05, 0.03)), 9: ((-0.06, 0.0), (-0.04, 0.01))}
+CABINET_SHIFTS = {4: ((-0.12, -0.03), (-0.05, 0.03)), 9: ((-0.06, 0.0), (-0.04, 0.01))}
 
 GAP = 0.020
 NEIGHBOUR_GAP = 0.012  # between two objects that must stand next to each other

@@ -42,6 +42,8 @@ MISTAKES = {
     "cache=none cache.reuse_ratio=0.5": "'reuse_ratio' belongs to cache=fixed_ratio, cache=random",
     "cache=paper cache.tau=2": "cache.tau: expected a number between -1.0 and 1.0, got 2",
     "model=expert cache=adaptive": "model=expert has no keys and values to reuse, got cache=adaptive: add cache=none",
+    "model=blind cache=paper": "model=blind is a control for tables of caches, got cache=paper: add cache=none",
+    "model=replay suite=toy": "model=replay plays training episodes of a LIBERO suite, got suite=toy",
     "model=expert model.dtype=float32": "model=expert has no key 'dtype'",
     "model.dtype=float8": "model.dtype=float8: expected one of auto, float32, bfloat16",
     "runner.self_pair=true": "runner.self_pair compares the baseline with itself, got cache=adaptive: add cache=none",
