@@ -67,7 +67,7 @@ def _columns(rng: np.random.Generator, episode: int, length: int, stride: int, s
         "frame_index": pa.array(np.arange(length)),
         "episode_index": pa.array(np.full(length, episode)),
         "task_index": pa.array(np.full(length, episode % 2)),
-        "aux.relative.gripper_target": relative,
+        "aux.target_offset": relative,
     }
     columns |= {f"observation.images.{view}": images for view in VIEWS}
-    return columns | {f"aux.pixel.{view}.target": pixel for view in VIEWS}
+    return columns | {f"aux.{view}.target": pixel for view in VIEWS}

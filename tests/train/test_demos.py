@@ -34,9 +34,9 @@ def test_rows_and_pictures_come_back(folder: Path, demos: Demos) -> None:
     frame = int(np.searchsorted(demos.frame_rows, first_row))
     assert demos.frame_rows[frame] == first_row and demos.task[first_row] == 1
     assert demos.picture(frame, 1) == second["observation.images.wrist"][0].as_py()["bytes"]
-    column = demos.aux_names.index("aux.pixel.wrist.target.1")
-    assert demos.aux[frame, column] == pytest.approx(second["aux.pixel.wrist.target"][0].as_py()[1])
-    relative = demos.aux_names.index("aux.relative.gripper_target.0")
+    column = demos.aux_names.index("aux.wrist.target.1")
+    assert demos.aux[frame, column] == pytest.approx(second["aux.wrist.target"][0].as_py()[1])
+    relative = demos.aux_names.index("aux.target_offset.0")
     assert np.isnan(demos.aux[0, relative]) and demos.aux[frame, relative] == pytest.approx(0.1)
 
 

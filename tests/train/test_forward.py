@@ -160,7 +160,7 @@ def test_augmentation_moves_pixels_and_targets_together(demos: Demos) -> None:
     a, b = (frames_of(m.inputs, config)[:, 0, 0] > 150 for m in (still, moved))
     for i in range(len(a)):
         centres = [torch.nonzero(x[i]).float().mean(0).flip(0) for x in (a, b)]
-        column = demos.aux_names.index("aux.pixel.agentview.target.0")
+        column = demos.aux_names.index("aux.agentview.target.0")
         targets = [m.targets.aux[i, column : column + 2] for m in (still, moved)]
         assert torch.allclose((centres[1] - centres[0]) / 28, targets[1] - targets[0], atol=0.06)
     assert not torch.equal(still.targets.aux.nan_to_num(), moved.targets.aux.nan_to_num())

@@ -17,7 +17,7 @@ from vlacache.models.prismatic import VLAModel
 from vlacache.models.tokenizer import TextTokenizer, prompt_text
 from vlacache.train.augment import Jitter, draw_jitter, patches
 from vlacache.train.config import TrainConfig
-from vlacache.train.demos import PIXEL_PREFIX, Demos
+from vlacache.train.demos import Demos, aux_view
 from vlacache.train.forward import PLACEHOLDER_ID, ModelInput
 from vlacache.train.frames import FrameStore
 from vlacache.train.schedule import keep_share
@@ -121,10 +121,11 @@ class BatchMaker:
         demos, size = self._demos, self._model.towers[0].image_size
         values = demos.aux[frames].copy()
         for column, name in enumerate(demos.aux_names):
-            if not name.startswith(PIXEL_PREFIX):
+            shown = aux_view(name, demos.views)
+            if shown is None:
                 values[:, column] /= AUX_METRES
                 continue
-            view = demos.views.index(name.removeprefix(PIXEL_PREFIX).split(".")[0])
+            view = demos.views.index(shown)
             axis = "dx" if name.endswith(".0") else "dy"
             moved = np.array([getattr(row[view], axis) for row in jitters]) / size
             values[:, column] = 2.0 * (values[:, column] - moved) - 1.0

@@ -19,7 +19,7 @@ class TrainState:
     """Everything that an update changes. Random numbers are functions of seed and ``step``, so there is no generator.
 
     Attributes:
-        step: updates done. weights, ema, moments: by parameter name; moments hold AdamW's two averages.
+        step: updates done. weights, ema, moments: by parameter name; moments hold the optimiser's running averages.
         last_eval: update after which the last closed-loop evaluation ran, or -1. best: its success so far, or None.
         best_step: update of ``best``. facts: identity of run and demos, compared when a run is continued.
     """

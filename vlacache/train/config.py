@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 Precision = Literal["auto", "float32", "bfloat16"]
+OptimizerName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class TrainConfig:
         model: ``tiny_oft`` or ``tiny_openvla``. seed: of weights, order of samples, drops and augmentation.
         samples: training frames seen in all. batch_size: of one update.
         micro_batch: samples of one pass; on a CPU each pass has one thread, and as many run at once as there are cores.
-        learning_rate, weight_decay, beta1, beta2: AdamW. warmup: share of the run. clip_norm: of the whole gradient.
+        optimizer: see ``vlacache.train.optimizer``. learning_rate, weight_decay, beta1, beta2: of it.
+        warmup: share of the run. clip_norm: of the whole gradient.
         ema_decay: of the averaged weights that are evaluated and shipped, per update.
         keep_shares: (progress, share) steps: from that share of the run on, so many of a view's patches are kept.
         shift_pixels: pictures are moved by up to so many pixels. brightness, contrast, colour: ranges of the jitter.
@@ -31,6 +33,7 @@ class TrainConfig:
     samples: int = 240_000
     batch_size: int = 64
     micro_batch: int = 16
+    optimizer: OptimizerName = "muon"
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     beta1: float = 0.9
@@ -63,6 +66,8 @@ class TrainConfig:
         for name in ("warmup", "ema_decay", "proprio_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}: expected 0 <= value < 1, got {getattr(self, name)}")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer: expected adamw or muon, got {self.optimizer!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision: expected auto, float32 or bfloat16, got {self.precision!r}")
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Auxiliary targets: ``aux.pixel.<view>.<what>`` float32[2], x right and y down in [0, 1] of the picture;
-#: ``aux.relative.<from>_<to>`` float32[3], metres in the world frame. Null where there is no such thing.
-PIXEL_PREFIX, RELATIVE_PREFIX = "aux.pixel.", "aux.relative."
+#: Auxiliary targets: ``aux.<view>.<what>`` float32[2], x right and y down in [0, 1] of that picture;
+#: ``aux.<what>_offset`` float32[3], metres from the gripper in the world frame. Null where there is no such thing.
+AUX_PREFIX = "aux."
 IMAGE_PREFIX = "observation.images."
 
 
@@ -86,13 +86,18 @@ class Demos:
             return self
         at = [self.views.index(v) for v in views]
         pictures = [self.picture(f, v) for f in range(self.num_frames) for v in at]
-        hidden = tuple(f"{PIXEL_PREFIX}{v}." for v in self.views if v not in views)
-        names = [i for i, name in enumerate(self.aux_names) if not name.startswith(hidden or ("\0",))]
+        names = [i for i, n in enumerate(self.aux_names) if aux_view(n, self.views) in (None, *views)]
         jpeg, offsets = join_pictures(pictures)
         return Demos(
             tuple(views), self.instructions, self.state, self.action, self.episode, self.task, self.frame_rows,
             jpeg, offsets, tuple(self.aux_names[i] for i in names), self.aux[:, names], self.info,
         )  # fmt: skip
+
+
+def aux_view(name: str, views: Sequence[str]) -> str | None:
+    """The view in whose picture the auxiliary column ``name`` is a position; None for one in metres."""
+    first = name.removeprefix(AUX_PREFIX).split(".")[0]
+    return first if first in views else None
 
 
 def join_pictures(pictures: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

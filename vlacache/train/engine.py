@@ -1,4 +1,4 @@
-"""One update: gradients of the micro-batches, summed in a fixed order, and AdamW on float32 weights.
+"""One update: gradients of the micro-batches, summed in a fixed order, and an optimiser step on float32 weights.
 
 On a CPU every pass runs on one thread and several run at once: no barrier inside a pass, and the sum does not depend on
 the number of cores. The passes work on a copy of the weights in the pass's precision.
@@ -19,6 +19,7 @@ from vlacache.models.prismatic import VLAModel
 from vlacache.train.batches import MicroBatch
 from vlacache.train.config import TrainConfig
 from vlacache.train.forward import ModelInput
+from vlacache.train.optimizer import Optimizer
 from vlacache.train.schedule import ema_decay, learning_rate
 from vlacache.train.targets import Losses, Targets, TrainNet, compute_losses
 
@@ -43,9 +44,7 @@ class Engine:
         self._masters = list(net.parameters())
         self._copies = list(self._work.parameters())
         self.ema = {name: p.detach().clone() for name, p in net.model.named_parameters()}
-        self._optimizer = torch.optim.AdamW(
-            _groups(net, config.weight_decay), lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True
-        )
+        self._optimizer = Optimizer(net, config)
         workers = num_threads if self._device.type == "cpu" else 1
         self._pool = ThreadPoolExecutor(workers, "passes", initializer=_one_thread if workers > 1 else None)
 
@@ -76,9 +75,7 @@ class Engine:
         if not torch.isfinite(torch.tensor([norm, *losses.values()])).all():
             raise RuntimeError(f"update {step}: expected finite losses, got {losses}; lower learning_rate or clip_norm")
         rate = learning_rate(self._config, step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
+        self._optimizer.step(rate, self._pool)
         self._after_step(step)
         return {**losses, "grad_norm": norm, "learning_rate": rate}
 
@@ -108,9 +105,8 @@ class Engine:
         return model
 
     def moments(self) -> dict[str, dict[str, Tensor]]:
-        """AdamW's state by parameter name."""
-        named = {name: self._optimizer.state[p] for name, p in self.net.named_parameters()}
-        return {name: {key: value.detach().cpu() for key, value in state.items()} for name, state in named.items()}
+        """The optimiser's running averages by parameter name."""
+        return self._optimizer.moments()
 
     @torch.no_grad()
     def restore(
@@ -120,20 +116,8 @@ class Engine:
         self.net.load_state_dict(weights)
         for name, value in ema.items():
             self.ema[name].copy_(value)
-        for name, parameter in self.net.named_parameters():
-            # The count of AdamW stays on the CPU or moves with the weights, as the fused kernel wants it.
-            self._optimizer.state[parameter] = {k: v.clone().to(self._device) for k, v in moments[name].items()}
+        self._optimizer.restore(moments)
         self._sync()
-
-
-def _groups(net: TrainNet, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices; none for norms, biases and embeddings."""
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
-    for name, parameter in net.named_parameters():
-        is_matrix = parameter.ndim >= 2 and not name.endswith(("embed.weight", "pos_embed"))
-        (decayed if is_matrix else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
 def _one_thread() -> None:

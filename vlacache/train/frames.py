@@ -14,24 +14,25 @@ class FrameStore:
     """Decodes and resizes pictures as inference does, and keeps them up to a budget. Safe to use from threads.
 
     Args:
-        demos: of the model's views. image_size: pixels of the model. max_bytes: memory for decoded pictures; when not
-            all fit, none are kept and every use decodes again (about 2 ms a picture).
+        demos: of the model's views. image_size: pixels of the model.
+        max_bytes: memory for decoded pictures; frames that do not fit are decoded at every use (about 2 ms a picture).
     """
 
     def __init__(self, demos: Demos, image_size: int, max_bytes: int = 6 << 30) -> None:
         self._demos = demos
         self._size = image_size
-        shape = (demos.num_frames, len(demos.views), image_size, image_size, 3)
-        self.keeps = bool(np.prod(shape, dtype=np.int64) <= max_bytes)
-        self._kept = np.empty(shape if self.keeps else (0,), np.uint8)
-        self._filled = np.zeros(shape[:2], bool)
+        frame_shape = (len(demos.views), image_size, image_size, 3)
+        self.num_kept = min(demos.num_frames, max_bytes // int(np.prod(frame_shape)))
+        self._kept = np.empty((self.num_kept, *frame_shape), np.uint8)
+        self._filled = np.zeros((self.num_kept, len(demos.views)), bool)
 
     def get(self, frame: int, view: int) -> NDArray[np.uint8]:
         """uint8[S, S, 3], not to be written to."""
-        if self.keeps and self._filled[frame, view]:
+        keeps = frame < self.num_kept
+        if keeps and self._filled[frame, view]:
             return self._kept[frame, view]
         picture = self._decode(frame, view)
-        if self.keeps:
+        if keeps:
             self._kept[frame, view] = picture
             self._filled[frame, view] = True  # after the pixels: another thread may look
         return picture

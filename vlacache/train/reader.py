@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlacache.train.demos import IMAGE_PREFIX, PIXEL_PREFIX, RELATIVE_PREFIX, Demos, concatenate, join_pictures
+from vlacache.train.demos import AUX_PREFIX, IMAGE_PREFIX, Demos, aux_view, concatenate, join_pictures
 from vlacache.train.packing import PACK_SUFFIX, read_pack
 
 if TYPE_CHECKING:
@@ -71,21 +71,21 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
 def _assemble(tables: list[pa.Table], instructions: tuple[str, ...], info: dict[str, Any]) -> Demos:
     names = tables[0].column_names
     views = tuple(n.removeprefix(IMAGE_PREFIX) for n in names if n.startswith(IMAGE_PREFIX))
-    aux_columns = [n for n in names if n.startswith((PIXEL_PREFIX, RELATIVE_PREFIX))]
+    aux_widths = {n: 3 if aux_view(n, views) is None else 2 for n in names if n.startswith(AUX_PREFIX)}
     pictures: list[bytes] = []
     rows: list[int] = []
     aux: list[list[float]] = []
     first = 0
     for table in tables:
         columns = [table[IMAGE_PREFIX + v].to_pylist() for v in views]
-        extra = [table[name].to_pylist() for name in aux_columns]
+        extra = [table[name].to_pylist() for name in aux_widths]
         for row in range(table.num_rows):
             shots = [column[row]["bytes"] for column in columns if column[row] is not None]
             if len(shots) < len(views) or None in shots:
                 continue
             pictures += shots
             rows.append(first + row)
-            aux.append([v for n, c in zip(aux_columns, extra, strict=True) for v in _numbers(c[row], n)])
+            aux.append([v for w, c in zip(aux_widths.values(), extra, strict=True) for v in _numbers(c[row], w)])
         first += table.num_rows
     jpeg, offsets = join_pictures(pictures)
     return Demos(
@@ -98,18 +98,14 @@ def _assemble(tables: list[pa.Table], instructions: tuple[str, ...], info: dict[
         np.array(rows, dtype=np.int64),
         jpeg,
         offsets,
-        tuple(f"{name}.{i}" for name in aux_columns for i in range(_width(name))),
+        tuple(f"{name}.{i}" for name, width in aux_widths.items() for i in range(width)),
         np.array(aux, dtype=np.float32).reshape(len(rows), -1),
         info,
     )
 
 
-def _width(name: str) -> int:
-    return 2 if name.startswith(PIXEL_PREFIX) else 3
-
-
-def _numbers(value: list[float] | None, name: str) -> list[float]:
-    return [float("nan")] * _width(name) if value is None else value
+def _numbers(value: list[float] | None, width: int) -> list[float]:
+    return [float("nan")] * width if value is None else value
 
 
 def _matrix(table: pa.Table, name: str) -> np.ndarray:
