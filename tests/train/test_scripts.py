@@ -51,3 +51,11 @@ def test_builtin_checkpoint_is_found_by_name(monkeypatch: pytest.MonkeyPatch, tm
     factory.save_checkpoint(model, tmp_path / "tiny_oft")
     info = load_model(ModelConfig("tiny_oft", checkpoint="builtin")).info
     assert info.weights == "trained" and info.checkpoint.startswith("tiny_oft@")
+
+
+def test_selections_on_other_episodes_are_not_mixed(repo_root: Path, tmp_path: Path) -> None:
+    factory.save_checkpoint(factory.untrained(factory.TINY_MODELS["tiny_oft"], 1), tmp_path / "snapshots" / "00000008")
+    (tmp_path / "selection.json").write_text(json.dumps({"settings": {"tasks": [0]}, "results": {}}))
+    script = repo_root / "scripts" / "select_checkpoint.py"
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], cwd=repo_root, capture_output=True, text=True)
+    assert done.returncode == 2 and "ask for the same or delete it" in done.stderr
