@@ -9,8 +9,10 @@ STAMP := $(VENV)/.installed
 # More key=value words for `make run` and `make sweep`, or options for `make test`.
 ARGS ?=
 SWEEP ?= reuse_ratio
+DEMOS ?= results/demos
+TRAIN ?= results/train/tiny_oft
 
-.PHONY: help setup run test sweep lint bench clean
+.PHONY: help setup run test sweep tables demos train lint bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -30,6 +32,19 @@ test: $(STAMP) ## All tests but those marked slow or gpu
 
 sweep: $(STAMP) ## Success and latency against the reuse ratio; run again, it does only what is missing
 	$(BIN)/python scripts/sweep.py $(SWEEP) $(ARGS)
+
+tables: $(STAMP) ## The reference tables of libero_spatial, both placements; hours, and continues where it was stopped
+	$(BIN)/python scripts/reference_tables.py $(ARGS)
+
+# Seed 1 has other colours and lights, so that the model does not cling to those of the built-in assets.
+demos: $(STAMP) ## Demonstrations of the scripted expert for `make train`, below $(DEMOS); continues likewise
+	$(BIN)/python scripts/collect_demos.py --placement wide --demos-per-task 60 --output $(DEMOS)/wide
+	$(BIN)/python scripts/collect_demos.py --placement official --demos-per-task 30 --output $(DEMOS)/official
+	$(BIN)/python scripts/collect_demos.py --placement wide --demos-per-task 40 --seed 1 --jitter colour light \
+		--output $(DEMOS)/wide_jitter
+
+train: demos ## Train tiny_oft from demonstrations, keep the checkpoint with the best closed-loop success; continues likewise
+	$(BIN)/python scripts/train_tiny.py --demos $(DEMOS)/* --folder $(TRAIN) --placements official wide $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from vlacache.train.augment import Jitter, draw_jitter, patches
 from vlacache.train.batches import BatchMaker
 from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
-from vlacache.train.forward import head_hidden
+from vlacache.train.forward import encode
 from vlacache.train.frames import FrameStore
 from vlacache.train.targets import TrainNet, action_token_ids, compute_losses
 
@@ -49,7 +49,7 @@ def test_all_patches_give_what_the_dense_model_gives(demos: Demos) -> None:
     model = loaded(config).model
     micro = maker(demos, config).make(0)[0].inputs
     assert micro.text_lengths.min() < micro.text_lengths.max(), "the batch should mix prompts of different length"
-    ours = model.head(head_hidden(model, micro))
+    ours = model.head(encode(model, micro).rows)
     frames = frames_of(micro, config)
     for i, length in enumerate(micro.text_lengths.tolist()):
         ids = torch.cat([torch.tensor([1]), micro.tail_ids[i, :length]])
@@ -63,12 +63,12 @@ def test_dropped_patches_are_gone_and_the_others_keep_their_place(demos: Demos) 
     half = replace(PLAIN, keep_shares=((0.0, 0.5),))
     micro = maker(demos, config, half).make(0)[0].inputs
     assert micro.kept.shape[-1] == 8
-    base = head_hidden(model, micro)
+    base = encode(model, micro).rows
     order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
     shuffled = replace(micro, patches=micro.patches[:, :, order], kept=micro.kept[:, :, order])
-    assert torch.allclose(base, head_hidden(model, shuffled), atol=1e-5), "a patch is where its number says"
+    assert torch.allclose(base, encode(model, shuffled).rows, atol=1e-5), "a patch is where its number says"
     moved = replace(micro, kept=(micro.kept + 1) % 16)
-    assert not torch.allclose(base, head_hidden(model, moved), atol=1e-3)
+    assert not torch.allclose(base, encode(model, moved).rows, atol=1e-3)
 
 
 def test_teacher_forcing_equals_greedy_decoding() -> None:
@@ -89,8 +89,8 @@ def test_teacher_forcing_equals_greedy_decoding() -> None:
     ids: list[int] = []
     for _ in range(config.action_dim):
         inputs = _teacher_forced(config, frames, text_ids, ids)
-        ids.append(int(twin.model.head(head_hidden(twin.model, inputs))[0, len(ids)].argmax()))
-    forced = twin.model.head(head_hidden(twin.model, _teacher_forced(config, frames, text_ids, ids)))[0].argmax(-1)
+        ids.append(int(twin.model.head(encode(twin.model, inputs).rows)[0, len(ids)].argmax()))
+    forced = twin.model.head(encode(twin.model, _teacher_forced(config, frames, text_ids, ids)).rows)[0].argmax(-1)
     assert forced.tolist() == ids and len(set(ids)) > 1
     values = detokenize(np.array(ids), config.decoder.vocab_size, config.num_action_bins)
     assert np.allclose(chunk.actions[0], values, atol=1e-6)
@@ -146,9 +146,9 @@ def test_bin_labels_are_undone_by_the_detokenizer() -> None:
 @pytest.mark.parametrize("name", sorted(TINY_MODELS))
 def test_every_weight_gets_a_gradient(demos: Demos, name: str) -> None:
     config = small(TINY_MODELS[name])
-    net = TrainNet(loaded(config).model.requires_grad_(True), len(demos.select(config.views).aux_names))
+    net = TrainNet(loaded(config).model.requires_grad_(True), demos.select(config.views).aux_names)
     micro = maker(demos, config).make(0)[0]
-    compute_losses(net, micro.inputs, micro.targets, 0.5).total.backward()
+    compute_losses(net, micro.inputs, micro.targets, 0.5, 0.2).total.backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not idle
 

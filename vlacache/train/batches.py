@@ -20,6 +20,7 @@ from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos, aux_view
 from vlacache.train.forward import PLACEHOLDER_ID, ModelInput
 from vlacache.train.frames import FrameStore
+from vlacache.train.patch_drop import draw_kept, patch_odds
 from vlacache.train.schedule import keep_share
 from vlacache.train.targets import Targets, action_token_ids
 
@@ -50,6 +51,8 @@ class BatchMaker:
         self._demos, self._model, self._config, self._store = demos, model, config, store
         self._text = [tokenizer.encode(prompt_text(model.prompt, text))[1:] for text in demos.instructions]
         self._orders: dict[int, NDArray[np.int64]] = {}
+        patch_size = model.towers[0].patch_size
+        self._odds = patch_odds(store, demos.num_frames, len(demos.views), patch_size)
 
     def frames(self, step: int) -> NDArray[np.int64]:
         """Training frames of update ``step``: every epoch is a new permutation."""
@@ -76,9 +79,9 @@ class BatchMaker:
 
     def _micro(self, frames: NDArray[np.int64], num_kept: int, rng: np.random.Generator) -> MicroBatch:
         model, demos = self._model, self._demos
-        views, grid = len(demos.views), model.grid[0] * model.grid[1]
+        views = len(demos.views)
         patch_size = model.towers[0].patch_size
-        kept = np.sort(rng.random((len(frames), views, grid)).argsort(-1)[..., :num_kept], axis=-1)
+        kept = draw_kept(self._odds, len(frames), num_kept, rng)
         jitters = [[draw_jitter(self._config, rng) for _ in range(views)] for _ in frames]
         pixels = np.stack(
             [

@@ -23,7 +23,7 @@ class TrainConfig:
         keep_shares: (progress, share) steps: from that share of the run on, so many of a view's patches are kept.
         shift_pixels: pictures are moved by up to so many pixels. brightness, contrast, colour: ranges of the jitter.
         proprio_dropout: share of samples whose proprio is zeroed, so that the model has to look.
-        aux_weight: of the loss of the auxiliary heads; they are not saved.
+        aux_weight, pointing_weight: of the losses of the auxiliary heads; they are not saved.
         eval_samples: closed-loop evaluation after so many samples, and at the end. save_steps: updates between states.
         log_steps: updates that one line of the log averages. precision: of the passes; weights are kept in float32.
     """
@@ -48,6 +48,7 @@ class TrainConfig:
     colour: float = 0.06
     proprio_dropout: float = 0.1
     aux_weight: float = 0.5
+    pointing_weight: float = 0.2
     eval_samples: int = 40_000
     save_steps: int = 50
     log_steps: int = 20

@@ -45,19 +45,29 @@ class ModelInput:
 PLACEHOLDER_ID = -1
 
 
-def head_hidden(model: VLAModel, batch: ModelInput) -> Tensor:
-    """Final hidden states of the rows that the head reads.
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Hidden states of a pass.
 
-    Returns:
-        [B, T * dim, D]: the row before each predicted entry of the action chunk.
+    Attributes:
+        rows: [B, T * dim, D] final states of the row before each predicted entry of the action chunk.
+        patches: [B, V, K, D] states of the kept patches halfway up the decoder.
     """
+
+    rows: Tensor
+    patches: Tensor
+
+
+def encode(model: VLAModel, batch: ModelInput) -> Encoded:
+    """Run tower and decoder."""
     vision = _vision_tokens(model, batch)
     embeds, positions = _assemble(model, vision, batch)
     rows = embeds.shape[1] - batch.tail_ids.shape[1] + batch.text_lengths[:, None] - 1
     rows = rows + torch.arange(model.config.num_action_tokens, device=embeds.device)
     length = embeds.shape[1]
     first_masked = 0 if model.config.causal else length - batch.tail_ids.shape[1] + int(batch.tail_lengths.min())
-    return _decode(model, embeds, positions, rows, _key_mask(model, batch, length), first_masked)
+    hidden, halfway = _decode(model, embeds, positions, rows, _key_mask(model, batch, length), first_masked)
+    return Encoded(hidden, halfway[:, 1 : 1 + vision.shape[1]].unflatten(1, batch.kept.shape[1:]))
 
 
 def _vision_tokens(model: VLAModel, batch: ModelInput) -> Tensor:
@@ -129,13 +139,19 @@ def _key_mask(model: VLAModel, batch: ModelInput, length: int) -> Tensor:
 
 def _decode(
     model: VLAModel, embeds: Tensor, positions: Tensor, rows: Tensor, mask: Tensor, first_masked: int
-) -> Tensor:
-    """Final-norm hidden states [B, R, D] of ``rows`` int64[B, R]; the last layer computes queries of these alone."""
+) -> tuple[Tensor, Tensor]:
+    """Final-norm hidden states [B, R, D] of ``rows`` int64[B, R], and all rows' states [B, N, D] halfway up.
+
+    The last layer computes queries of ``rows`` alone.
+    """
     tables = model.decoder.rope(int(model.layout(2).num_tokens) + embeds.shape[1], embeds)
     cos, sin = (F.embedding(positions, table[:, 0])[:, :, None] for table in tables)
     x = embeds
     layers = [layer for layer in model.decoder.layers if isinstance(layer, DecoderLayer)]
-    for layer in layers[:-1]:
+    halfway = x
+    for index, layer in enumerate(layers[:-1]):
+        if index == len(layers) // 2:
+            halfway = x
         qkv = layer.project(layer.input_norm(x), 0, 3)
         q, k = rotate(qkv[:, :, :2], cos[..., None, :], sin[..., None, :]).unbind(2)
         x = layer.finish(x, attend(q, k, qkv[:, :, 2], mask, first_masked))
@@ -149,4 +165,4 @@ def _decode(
     if model.config.causal:
         mask = torch.arange(kv.shape[1], device=rows.device) <= at
     attended = attend(q, rotate(kv[:, :, 0], cos, sin), kv[:, :, 1], mask, first_masked)
-    return model.decoder.norm(last.finish(x, attended))
+    return model.decoder.norm(last.finish(x, attended)), halfway

@@ -101,7 +101,7 @@ class Trainer:
         model.load_state_dict(shared, strict=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
-            net = TrainNet(model, len(demos.aux_names))
+            net = TrainNet(model, demos.aux_names)
         cores = self._options.num_threads or os.cpu_count() or 1
         self.engine = Engine(net.to(device), config, self._dtype, cores)
         store = FrameStore(demos, base.towers[0].image_size, self._options.frame_bytes)

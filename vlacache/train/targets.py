@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from vlacache.models.config import VLAConfig
 from vlacache.models.heads import L1ChunkHead
 from vlacache.models.prismatic import VLAModel
-from vlacache.train.forward import ModelInput, head_hidden
+from vlacache.train.forward import ModelInput, encode
+from vlacache.train.pointing import PointingHead, points_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,14 @@ class AuxHead(nn.Module):
 
 
 class TrainNet(nn.Module):
-    """A model with its auxiliary head."""
+    """A model with its auxiliary heads, for auxiliary targets of these names."""
 
-    def __init__(self, model: VLAModel, num_aux: int) -> None:
+    def __init__(self, model: VLAModel, aux_names: Sequence[str] = ()) -> None:
         super().__init__()
         self.model = model
-        self.aux = AuxHead(model.config.decoder.hidden_size, num_aux) if num_aux else None
+        width, points = model.config.decoder.hidden_size, points_of(aux_names, model.config.views)
+        self.aux = AuxHead(width, len(aux_names)) if aux_names else None
+        self.pointing = PointingHead(width, points) if points else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +76,27 @@ class Losses:
     total: Tensor
     action: Tensor
     aux: Tensor
+    pointing: Tensor
     error: Tensor
 
 
-def compute_losses(net: TrainNet, inputs: ModelInput, targets: Targets, aux_weight: float) -> Losses:
+def compute_losses(
+    net: TrainNet, inputs: ModelInput, targets: Targets, aux_weight: float, pointing_weight: float
+) -> Losses:
     """One pass."""
-    hidden = head_hidden(net.model, inputs)
+    encoded = encode(net.model, inputs)
+    hidden = encoded.rows
     action, error = _action_loss(net.model, hidden, targets)
-    aux = torch.zeros((), device=hidden.device)
+    aux = pointing = torch.zeros((), device=hidden.device)
     if net.aux is not None:
         # Later rows of an autoregressive model have seen the label.
         read = hidden.mean(dim=1) if isinstance(net.model.head, L1ChunkHead) else hidden[:, 0]
         known = ~targets.aux.isnan()
         difference = F.smooth_l1_loss(net.aux(read).float(), targets.aux.nan_to_num(), reduction="none", beta=0.1)
         aux = (difference * known).sum() / known.sum().clamp_min(1)
-    return Losses(action + aux_weight * aux, action, aux, error)
+        if net.pointing is not None and pointing_weight:
+            pointing = net.pointing.loss(read, encoded.patches, inputs.kept, targets.aux, net.model.config.grid)
+    return Losses(action + aux_weight * aux + pointing_weight * pointing, action, aux, pointing, error)
 
 
 def _action_loss(model: VLAModel, hidden: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
