@@ -27,6 +27,7 @@ CARRY_WIDTH = 0.09  # half width of the corridor that must be cleared
 RETREAT_HEIGHT = 0.15
 OVERHEAD = 0.25  # of the object that must be free before it is lifted
 DRAG_MARGIN = 0.012
+DRAG_STRIDE = 0.02  # between the places on the way that must be free
 PALM, HAND_RADIUS = 0.05, 0.045  # of the hand: height above the grip site, half thickness
 HAND_COLUMNS = (-0.07, 0.0, 0.07)  # places along the finger axis
 DRAG_DISTANCES, DRAG_ANGLES = np.arange(1, 9) * 0.02, np.arange(16) * (math.pi / 8)
@@ -123,18 +124,28 @@ class PickAndPlace:
         """Shortest sideways way, float64[3], to where nothing hangs over object or hand; zero where nothing does."""
         around, hand, fingers = Obstacles.of(state, without=(self._name,)), state.eef_pos, state.eef_rotation[:2, 0]
         corners = Obstacles.of_object(state, self._name).corners().reshape(-1, 3)
-        middle, low, high = state.object_pos(self._name)[:2], float(corners[:, 2].min()), float(corners[:, 2].max())
+        middle, low, high = (
+            state.object_pos(self._name)[:2],
+            float(corners[:, 2].min()) + 0.006,
+            float(corners[:, 2].max()),
+        )
         radius = float(np.linalg.norm(corners[:, :2] - middle, axis=1).max())
+
+        def leads_out(way: NDArray[np.float64]) -> bool:
+            at_end = around.free_column(middle + way, radius + DRAG_MARGIN, low, high + OVERHEAD) and all(
+                around.free_column(hand[:2] + way + r * fingers, HAND_RADIUS, hand[2] + PALM, high + OVERHEAD)
+                for r in HAND_COLUMNS
+            )
+            shares = np.arange(0.0, 1.0, DRAG_STRIDE / float(np.linalg.norm(way)))
+            # Not through a drawer's wall: better lifted from where it stands than dragged there.
+            return at_end and all(around.free_column(middle + s * way, radius - 0.002, low, high) for s in shares)
+
         if self._slide or around.free_column(middle, radius - 0.002, high + 0.004, high + OVERHEAD):
             return np.zeros(3)
         for distance in DRAG_DISTANCES:
             for angle in DRAG_ANGLES:
                 way = distance * np.array([math.cos(angle), math.sin(angle)])
-                object_free = around.free_column(middle + way, radius + DRAG_MARGIN, low + 0.006, high + OVERHEAD)
-                if object_free and all(
-                    around.free_column(hand[:2] + way + r * fingers, HAND_RADIUS, hand[2] + PALM, high + OVERHEAD)
-                    for r in HAND_COLUMNS
-                ):
+                if leads_out(way):
                     return np.array([*way, 0.0])
         return np.zeros(3)
 
