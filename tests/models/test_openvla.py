@@ -188,7 +188,13 @@ def test_pictures_that_do_not_fit_are_refused(loaded: LoadedModel) -> None:
     seen = observation(size=256)
     as_float = {view: p.astype(np.float32) / 255 for view, p in seen.images.items()}
     grey = {view: p[..., 0] for view, p in seen.images.items()}
-    for images, message in ((as_float, "expected uint8"), (grey, "expected uint8"), ({}, "camera 'agentview'")):
+    oblong = {view: p[:200] for view, p in seen.images.items()}
+    small = {view: p[:48, :48] for view, p in seen.images.items()}
+    square = "square pictures of at least 56 px"
+    for images, message in (
+        (as_float, "expected uint8"), (grey, "expected uint8"), ({}, "camera 'agentview'"), (oblong, square),
+        (small, square),
+    ):  # fmt: skip
         policy.reset(0)
         with pytest.raises(ValueError, match=message):
             policy.infer(replace(seen, images=images))

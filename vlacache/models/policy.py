@@ -103,9 +103,10 @@ class CachedPolicy:
         """Normalised actions [T * dim] -> float32[T, dim] in the action spec's units."""
         config = self._model.config
         if not np.isfinite(actions).all():
+            num_bad = np.count_nonzero(~np.isfinite(actions))
             raise RuntimeError(
-                f"{self.name}: expected finite actions, got {np.count_nonzero(~np.isfinite(actions))} of {actions.size} "
-                "entries that are not; check the weights, or use model.dtype=float32"
+                f"{self.name}: expected finite actions, got {num_bad} of {actions.size} entries that are not; check "
+                "the weights, or use model.dtype=float32"
             )
         executed = unnormalize(
             actions.reshape(-1, config.action_dim),

@@ -36,8 +36,8 @@ def frames_from_observation(
         uint8[V, 3, image_size, image_size] on the CPU.
 
     Raises:
-        ValueError: a missing camera, a picture that is not uint8[H, W, 3], views of different size, or steps that
-            leave another size (a crop keeps the size of what it gets).
+        ValueError: a missing camera, a picture that is not uint8[H, W, 3], views of different size, for LIBERO's steps
+            a picture that is not square or too small, or steps that leave another size.
     """
     pictures = []
     for view in views:
@@ -47,8 +47,15 @@ def frames_from_observation(
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise ValueError(f"picture of {view!r}: expected uint8[H, W, 3], got {picture.dtype}{list(picture.shape)}")
         pictures.append(picture)
-    if len({p.shape for p in pictures}) > 1:
+    shapes = {p.shape for p in pictures}
+    if len(shapes) > 1:
         raise ValueError(f"observation: expected views of one size, got {[p.shape for p in pictures]}")
+    height, width, _ = shapes.pop()
+    if "crop" in steps and (height != width or height < image_size):
+        raise ValueError(
+            f"observation: expected square pictures of at least {image_size} px (the model was trained on such renders), "
+            f"got {height}x{width}; set the simulator's image size"
+        )
     frames = torch.stack([_as_frame(picture, image_size, steps) for picture in pictures])
     if frames.shape[-2:] != (image_size, image_size):
         raise ValueError(
