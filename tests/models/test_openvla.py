@@ -47,7 +47,8 @@ def loaded(request: pytest.FixtureRequest, models: dict[str, LoadedModel]) -> Lo
 
 def tower_input(picture: np.ndarray) -> Tensor:
     """The published LIBERO steps at the twin's size."""
-    return torch.from_numpy(crop_centre(resize_lanczos(jpeg_round_trip(picture), 56)))
+    frames = torch.from_numpy(jpeg_round_trip(picture)).permute(2, 0, 1)[None]
+    return crop_centre(resize_lanczos(frames, 56))[0].permute(1, 2, 0)
 
 
 def prompt_ids(loaded: LoadedModel, instruction: str) -> list[int]:

@@ -125,7 +125,7 @@ class CachedPolicy:
     def _preprocess(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor | None]:
         config = self._model.config
         size = config.towers[0].image_size
-        frames = frames_from_observation(observation, config.views, size, config.image_steps).to(self._device)
+        frames = frames_from_observation(observation, config.views, size, config.image_steps, self._device)
         proprio = None
         if config.proprio_dim is not None:
             raw = proprio_from_observation(observation, config.proprio_dim).to(self._device)
