@@ -1,7 +1,7 @@
 """Write a tiny twin of a published checkpoint: its file formats, key names and sharding, with untrained weights.
 
-    python scripts/make_tiny_checkpoint.py --model openvla_oft --output checkpoints/tiny_openvla_oft
-    python run.py model=openvla_oft model.checkpoint=checkpoints/tiny_openvla_oft suite=libero_spatial
+    python scripts/make_tiny_checkpoint.py --model openvla_oft --output results/twin
+    python run.py model=openvla_oft model.checkpoint=results/twin suite=libero_spatial
 
 Seconds to run and a few MB: for trying the loaders, and for tests without a download.
 """
