@@ -11,6 +11,10 @@ from typing import Any, Literal
 from vlacache.core.flops import DecoderShape
 
 HeadKind = Literal["l1_chunk", "token_bins"]
+#: One step from a rendered picture to the tower's input, see ``vlacache.models.preprocess``.
+ImageStep = Literal["bilinear", "bicubic", "jpeg", "lanczos", "crop"]
+#: What becomes of the gripper entry after de-normalisation, see ``vlacache.models.heads``.
+GripperRule = Literal["as_is", "libero"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,10 @@ class VLAConfig:
         chunk_length, action_dim: T and the size of an action. proprio_dim: S, or None without proprio token.
         num_action_bins: bins a dimension (token_bins). prompt: template with ``{instruction}``.
         action_low, action_high: de-normalisation of [-1, 1] per dimension; identity by default.
-        proprio_low, proprio_high: normalisation of proprio to [-1, 1] per dimension.
+        action_mask: dimensions that are de-normalised; empty for all. action_epsilon: added to the range (OFT).
+        proprio_low, proprio_high, proprio_mask: normalisation of proprio to [-1, 1] per dimension.
+        vocab_padding: rows at the end of the vocabulary that are no tokens; action ids end before them.
+        image_steps: from the rendered picture to ``image_size``, in order. gripper: rule for the last action entry.
     """
 
     name: str
@@ -93,6 +100,12 @@ class VLAConfig:
     action_high: tuple[float, ...] = field(default=(1.0,) * 7)
     proprio_low: tuple[float, ...] = ()
     proprio_high: tuple[float, ...] = ()
+    action_mask: tuple[bool, ...] = ()
+    action_epsilon: float = 0.0
+    proprio_mask: tuple[bool, ...] = ()
+    vocab_padding: int = 0
+    image_steps: tuple[ImageStep, ...] = ("bilinear",)
+    gripper: GripperRule = "as_is"
 
     def __post_init__(self) -> None:
         sizes = {(t.image_size, t.patch_size) for t in self.towers}
@@ -110,6 +123,11 @@ class VLAConfig:
     def num_action_tokens(self) -> int:
         """Action entries of one chunk."""
         return self.chunk_length * self.action_dim
+
+    @property
+    def num_tokens(self) -> int:
+        """Ids that are tokens; the highest of them are the action bins."""
+        return self.decoder.vocab_size - self.vocab_padding
 
     def to_json(self) -> str:
         """The config as stored beside a checkpoint."""

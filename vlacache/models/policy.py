@@ -20,10 +20,17 @@ from vlacache.core.session import CacheSession
 from vlacache.core.timing import StageTimer
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import L1ChunkHead, TokenBinHead, detokenize, normalize, unnormalize
+from vlacache.models.heads import (
+    L1ChunkHead,
+    TokenBinHead,
+    detokenize,
+    gripper_to_robosuite,
+    normalize,
+    unnormalize,
+)
 from vlacache.models.preprocess import frames_from_observation, proprio_from_observation
 from vlacache.models.tokenizer import prompt_text
-from vlacache.types import LIBERO_ACTION_SPEC, ActionChunk, ActionSpec, CacheTrace, InferenceStats, Observation
+from vlacache.types import ActionChunk, ActionSpec, CacheTrace, InferenceStats, Observation
 
 
 class CachedPolicy:
@@ -34,14 +41,12 @@ class CachedPolicy:
         session: the cache state of the running episode.
     """
 
-    def __init__(
-        self, loaded: LoadedModel, cache: CachePolicy, *, action_spec: ActionSpec = LIBERO_ACTION_SPEC
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, cache: CachePolicy) -> None:
         self.loaded = loaded
         self.cache = cache
         self.name = loaded.info.name
         self.weights = loaded.info.weights
-        self.action_spec = action_spec
+        self.action_spec: ActionSpec = loaded.action_spec
         self.cameras = loaded.info.views
         self.num_open_loop_steps = loaded.num_open_loop_steps
         self._model = loaded.model
@@ -70,6 +75,7 @@ class CachedPolicy:
 
         Raises:
             ValueError: a picture, proprio or instruction that does not fit the model.
+            RuntimeError: the model computed something that is not finite.
         """
         timer = self._timer
         timer.start()
@@ -88,22 +94,42 @@ class CachedPolicy:
         with timer.stage("decide"):
             self.session.commit(decision, readout)
         with timer.stage("postprocess"):
-            config = self._model.config
-            executed = unnormalize(actions.reshape(-1, config.action_dim), config.action_low, config.action_high)
+            executed = self._executed(actions)
         stats = self._stats(timer.finish(), layout, decision, readout, head_rows.numel())
         self._is_first_call = False
         return ActionChunk(executed, stats, self._trace(layout, decision))
+
+    def _executed(self, actions: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Normalised actions [T * dim] -> float32[T, dim] in the action spec's units."""
+        config = self._model.config
+        if not np.isfinite(actions).all():
+            num_bad = np.count_nonzero(~np.isfinite(actions))
+            raise RuntimeError(
+                f"{self.name}: expected finite actions, got {num_bad} of {actions.size} entries that are not; check "
+                "the weights, or use model.dtype=float32"
+            )
+        executed = unnormalize(
+            actions.reshape(-1, config.action_dim),
+            config.action_low,
+            config.action_high,
+            config.action_mask,
+            config.action_epsilon,
+        )
+        if config.gripper == "libero":
+            executed[:, -1] = gripper_to_robosuite(executed[:, -1])
+        return executed.astype(np.float32)
 
     def _aside(self) -> AbstractContextManager[None]:
         return self._timer.stage("decide")
 
     def _preprocess(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor | None]:
         config = self._model.config
-        frames = frames_from_observation(observation, config.views, config.towers[0].image_size).to(self._device)
+        size = config.towers[0].image_size
+        frames = frames_from_observation(observation, config.views, size, config.image_steps, self._device)
         proprio = None
         if config.proprio_dim is not None:
             raw = proprio_from_observation(observation, config.proprio_dim).to(self._device)
-            proprio = normalize(raw, config.proprio_low, config.proprio_high)
+            proprio = normalize(raw, config.proprio_low, config.proprio_high, config.proprio_mask)
         return frames, self._text_ids(observation.instruction), proprio
 
     def _text_ids(self, instruction: str) -> Tensor:
@@ -142,15 +168,26 @@ class CachedPolicy:
         with self._timer.stage("decode"):
             token_ids = self._decode_greedy(head, hidden, position)
         with self._timer.stage("action_head"):
-            return detokenize(token_ids, self._model.config.decoder.vocab_size, head.num_bins)
+            return detokenize(token_ids, head.num_tokens, head.num_bins)
 
     def _decode_greedy(self, head: TokenBinHead, hidden: Tensor, position: int) -> NDArray[np.integer]:
-        """Plain argmax over the vocabulary, one token per action dimension. Prompt slots stay untouched."""
-        ids = [head(hidden).argmax(dim=-1)]
+        """Plain argmax over the vocabulary, one token per action dimension. Prompt slots stay untouched.
+
+        Raises:
+            RuntimeError: logits that are not finite (their argmax would still be a token).
+        """
+        best = [head(hidden).max(dim=-1)]
         for step in range(1, self._model.config.num_action_tokens):
-            hidden = self._model.decoder.decode_step(self._model.embed(ids[-1]), position + step - 1, self.session.kv)
-            ids.append(head(hidden).argmax(dim=-1))
-        return torch.cat(ids).cpu().numpy()
+            embed = self._model.embed(best[-1].indices)
+            hidden = self._model.decoder.decode_step(embed, position + step - 1, self.session.kv)
+            best.append(head(hidden).max(dim=-1))
+        logits = torch.cat([b.values for b in best]).float().cpu()
+        if not logits.isfinite().all():
+            raise RuntimeError(
+                f"{self.name}: expected finite logits, got {logits.tolist()}; check the weights, or use "
+                "model.dtype=float32"
+            )
+        return torch.cat([b.indices for b in best]).cpu().numpy()
 
     def _stats(
         self, times: dict[str, float], layout: TokenLayout, decision: CacheDecision, readout: Readout | None, head: int
