@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlacache.core.flops import DecoderShape
+from vlacache.models.cogact.dit import DiTConfig
 
-HeadKind = Literal["l1_chunk", "token_bins"]
+HeadKind = Literal["l1_chunk", "token_bins", "diffusion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,13 @@ class VLAConfig:
         name: config name. views: camera names in token order. towers: one or two; features are concatenated.
         projector_hidden: width of the projector's first layer.
         causal: causal (OpenVLA) or bidirectional (OFT) attention.
-        head: ``l1_chunk`` (OFT: placeholders, L1 regression) or ``token_bins`` (OpenVLA: 256 bins, autoregressive).
+        head: ``l1_chunk`` (OFT: placeholders, L1 regression), ``token_bins`` (OpenVLA: 256 bins, autoregressive) or
+            ``diffusion`` (CogACT: a denoiser conditioned on the last token).
         chunk_length, action_dim: T and the size of an action. proprio_dim: S, or None without proprio token.
         num_action_bins: bins a dimension (token_bins). prompt: template with ``{instruction}``.
         action_low, action_high: de-normalisation of [-1, 1] per dimension; identity by default.
         proprio_low, proprio_high: normalisation of proprio to [-1, 1] per dimension.
+        denoiser: sizes of the diffusion head, else None.
     """
 
     name: str
@@ -93,6 +96,7 @@ class VLAConfig:
     action_high: tuple[float, ...] = field(default=(1.0,) * 7)
     proprio_low: tuple[float, ...] = ()
     proprio_high: tuple[float, ...] = ()
+    denoiser: DiTConfig | None = None
 
     def __post_init__(self) -> None:
         sizes = {(t.image_size, t.patch_size) for t in self.towers}
@@ -100,6 +104,13 @@ class VLAConfig:
             raise ValueError(f"{self.name}: towers must share image and patch size, got {sorted(sizes)}")
         if self.proprio_dim is not None and len(self.proprio_low) != self.proprio_dim:
             raise ValueError(f"{self.name}: expected {self.proprio_dim} proprio bounds, got {len(self.proprio_low)}")
+        if (self.head == "diffusion") != (self.denoiser is not None):
+            raise ValueError(f"{self.name}: a denoiser belongs to head='diffusion' alone, got head={self.head!r}")
+        if self.denoiser is not None and self.denoiser.token_size != self.decoder.hidden_size:
+            raise ValueError(
+                f"{self.name}: expected the denoiser's token_size to be the decoder's width {self.decoder.hidden_size}, "
+                f"got {self.denoiser.token_size}"
+            )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -133,6 +144,8 @@ class VLAConfig:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         values["towers"] = tuple(_tower_from_dict(tower) for tower in data["towers"])
         values["decoder"] = DecoderConfig(**data["decoder"])
+        if data.get("denoiser") is not None:
+            values["denoiser"] = DiTConfig(**data["denoiser"])
         return cls(**values)
 
 

@@ -62,13 +62,12 @@ class TimeEmbedder(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(TIME_FEATURES, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size)
-        )  # fmt: skip
+        first = nn.Linear(TIME_FEATURES, hidden_size)
+        self.mlp = nn.Sequential(first, nn.SiLU(), nn.Linear(hidden_size, hidden_size))
 
     def forward(self, timesteps: Tensor) -> Tensor:
         """[B] timestep numbers of the unspaced schedule -> [B, D]."""
-        return self.mlp(time_features(timesteps).to(self.mlp[0].weight.dtype))
+        return self.mlp(time_features(timesteps).to(next(self.parameters()).dtype))
 
 
 class LinearEmbedder(nn.Module):
