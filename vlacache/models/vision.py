@@ -104,4 +104,5 @@ class VisionEncoder(nn.Module):
 
 
 def _column(values: Iterable[float]) -> Tensor:
-    return torch.tensor(list(values), dtype=torch.float32).view(1, 3, 1, 1)
+    # On the CPU even while a model is laid out on the meta device: no file fills it.
+    return torch.tensor(list(values), dtype=torch.float32, device="cpu").view(1, 3, 1, 1)
