@@ -12,6 +12,8 @@ from vlacache.core.flops import DecoderShape
 from vlacache.models.cogact.dit import DiTConfig
 
 HeadKind = Literal["l1_chunk", "token_bins", "diffusion"]
+#: Robots whose commands CogACT's post-processing makes, see ``vlacache.models.cogact.robots``.
+RobotName = Literal["google_robot", "widowx_bridge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class VLAConfig:
         num_action_bins: bins a dimension (token_bins). prompt: template with ``{instruction}``.
         action_low, action_high: de-normalisation of [-1, 1] per dimension; identity by default.
         proprio_low, proprio_high: normalisation of proprio to [-1, 1] per dimension.
-        denoiser: sizes of the diffusion head, else None.
+        denoiser: sizes of the diffusion head, else None. robot: whose ensemble and gripper rules follow it.
     """
 
     name: str
@@ -97,6 +99,7 @@ class VLAConfig:
     proprio_low: tuple[float, ...] = ()
     proprio_high: tuple[float, ...] = ()
     denoiser: DiTConfig | None = None
+    robot: RobotName | None = None
 
     def __post_init__(self) -> None:
         sizes = {(t.image_size, t.patch_size) for t in self.towers}

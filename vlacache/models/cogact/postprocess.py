@@ -1,21 +1,29 @@
-"""One episode's way from sampled chunks to commands: ensemble, rotation, gripper."""
+"""One episode's way from sampled chunks to commands: clip, de-normalise, ensemble, rotation, gripper."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlacache.models.cogact.actions import GRIPPER, ActionStats, clip_and_binarize
+from vlacache.models.cogact.actions import GRIPPER, clip_and_binarize
 from vlacache.models.cogact.ensemble import AdaptiveEnsemble
-from vlacache.models.cogact.robots import Robot, StickyGripper, absolute_gripper, euler_to_rotation_vector
+from vlacache.models.cogact.robots import ROBOTS, StickyGripper, absolute_gripper, euler_to_rotation_vector
+from vlacache.models.config import VLAConfig
+from vlacache.models.heads import unnormalize
 
 
 class EpisodePostprocess:
-    """State that lasts an episode, or until the instruction changes (CogACT's SIMPLER policy)."""
+    """State that lasts an episode, or until the instruction changes (CogACT's SIMPLER policy).
 
-    def __init__(self, robot: Robot, stats: ActionStats) -> None:
-        self.robot = robot
-        self._stats = stats
+    Raises:
+        ValueError: a config without robot.
+    """
+
+    def __init__(self, config: VLAConfig) -> None:
+        if config.robot is None:
+            raise ValueError(f"{config.name}: expected a robot whose ensemble and gripper rules apply, got None")
+        robot = ROBOTS[config.robot]
+        self._config = config
         self._ensemble = AdaptiveEnsemble(robot.ensemble_horizon)
         self.gripper = StickyGripper() if robot.gripper == "sticky" else None
         self._instruction: str | None = None
@@ -32,8 +40,9 @@ class EpisodePostprocess:
         if instruction != self._instruction:
             self.reset()
             self._instruction = instruction
-        raw = self._ensemble.add(self._stats.unnormalize(clip_and_binarize(samples)))
-        return self._to_command(raw)
+        c = self._config
+        actions = unnormalize(clip_and_binarize(samples), c.action_low, c.action_high, c.action_mask)
+        return self._to_command(self._ensemble.add(actions))
 
     def _to_command(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         opening = float(raw[GRIPPER])

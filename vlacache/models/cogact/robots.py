@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vlacache.models.config import RobotName
 from vlacache.types import SIMPLER_GOOGLE_ACTION_SPEC, SIMPLER_WIDOWX_ACTION_SPEC, ActionSpec
 
 
@@ -16,23 +17,25 @@ class Robot:
     """The published SIMPLER settings of one robot.
 
     Attributes:
-        name: as SIMPLER calls it. camera: the view the policy sees. action_spec: of the command.
+        name: as SIMPLER calls it. unnorm_key: of the statistics of its data. camera: the view the policy sees.
+        action_spec: of the command.
         ensemble_horizon: chunks in the adaptive ensemble.
         gripper: ``sticky`` (relative, held for several steps) or ``absolute``.
     """
 
-    name: str
+    name: RobotName
+    unnorm_key: str
     camera: str
     action_spec: ActionSpec
     ensemble_horizon: int
     gripper: Literal["sticky", "absolute"]
 
 
-#: By the key of the statistics that un-normalise the robot's actions.
-ROBOTS = {
-    "fractal20220817_data": Robot("google_robot", "overhead_camera", SIMPLER_GOOGLE_ACTION_SPEC, 2, "sticky"),
-    "bridge_orig": Robot("widowx_bridge", "3rd_view_camera", SIMPLER_WIDOWX_ACTION_SPEC, 7, "absolute"),
-}
+GOOGLE_ROBOT = Robot(
+    "google_robot", "fractal20220817_data", "overhead_camera", SIMPLER_GOOGLE_ACTION_SPEC, 2, "sticky"
+)
+WIDOWX = Robot("widowx_bridge", "bridge_orig", "3rd_view_camera", SIMPLER_WIDOWX_ACTION_SPEC, 7, "absolute")
+ROBOTS: dict[RobotName, Robot] = {robot.name: robot for robot in (GOOGLE_ROBOT, WIDOWX)}
 
 
 def robot_of(unnorm_key: str) -> Robot:
@@ -41,11 +44,11 @@ def robot_of(unnorm_key: str) -> Robot:
     Raises:
         ValueError: no rule is known for that key.
     """
-    if unnorm_key not in ROBOTS:
-        raise ValueError(
-            f"model.unnorm_key: CogACT's robots are known for {sorted(ROBOTS)}, got {unnorm_key!r}; use one of them"
-        )
-    return ROBOTS[unnorm_key]
+    for robot in ROBOTS.values():
+        if robot.unnorm_key == unnorm_key:
+            return robot
+    known = [robot.unnorm_key for robot in ROBOTS.values()]
+    raise ValueError(f"model.unnorm_key: expected one whose robot CogACT's rules are known for, {known}, got {unnorm_key!r}")
 
 
 @dataclass(slots=True)
