@@ -151,16 +151,22 @@ def _replay_arms(config: RunConfig) -> Arms:
 def _model_arms(config: RunConfig) -> Arms:
     from runners.controls.blind import BlindPolicy
     from vlacache.core.policies import build_cache_policy
-    from vlacache.models.factory import ModelConfig, load_model
+    from vlacache.models.factory import PUBLISHED_MODELS, ModelConfig, load_model
     from vlacache.models.policy import CachedPolicy
 
     device = resolve_device(config.device)
     model = config.model
     # Untrained weights keep ModelConfig's own seed: another `seed` means other episodes, not another model.
+    name = model.name if model.base is None else model.base
+    unnorm_key = model.unnorm_key
+    if unnorm_key is None and name in PUBLISHED_MODELS:
+        unnorm_key = config.suite.name
     loaded = load_model(
         ModelConfig(
-            name=model.name if model.base is None else model.base,
+            name=name,
             checkpoint=model.checkpoint,
+            revision=model.revision,
+            unnorm_key=unnorm_key,
             dtype=model.dtype,
             num_open_loop_steps=model.num_open_loop_steps,
             device=device,

@@ -71,7 +71,7 @@ class SuiteConfig:
 class ModelSection:
     """``configs/model``: which policy; becomes ``vlacache.models.factory.ModelConfig`` in ``runners/build.py``.
 
-    ``base``: for ``blind``, the model behind the closed eyes.
+    ``base``: for ``blind``, the model behind the closed eyes. ``revision``, ``unnorm_key``: of published checkpoints.
     """
 
     name: StrictStr
@@ -79,6 +79,8 @@ class ModelSection:
     checkpoint: StrictStr | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     num_open_loop_steps: Count | None = None
+    revision: StrictStr | None = None
+    unnorm_key: StrictStr | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,15 +39,3 @@ def quat_xyzw_to_axis_angle(quat_xyzw: NDArray[np.floating]) -> NDArray[np.float
     if math.isclose(sin_half, 0.0):
         return np.zeros(3)
     return quat[:3] * (2.0 * math.acos(w) / sin_half)
-
-
-def gripper_to_robosuite(opening: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Map a model's gripper command, 0 = close and 1 = open, to robosuite's sign, -1 = open and +1 = close.
-
-    The formula of the OpenVLA scripts, ``-sign(2 g - 1)``; an exact 0.5 becomes 0, which robosuite reads as
-    "keep the gripper where it is".
-
-    Args:
-        opening: float[...] in [0, 1].
-    """
-    return -np.sign(2.0 * np.asarray(opening, dtype=np.float64) - 1.0) + 0.0  # + 0.0: no negative zero

@@ -19,7 +19,7 @@ FIRST_PARTY = {"vlacache", "runners", "run", "scripts", "tests"}
 ALLOWED_THIRD_PARTY = {
     "vlacache.types": {"numpy"},
     "vlacache.core": {"numpy", "torch"},
-    "vlacache": {"numpy", "torch", "transformers", "tokenizers", "safetensors", "timm"},
+    "vlacache": {"numpy", "torch", "transformers", "tokenizers", "safetensors", "timm", "huggingface_hub", "PIL"},
     "vlacache.train": {"numpy", "torch", "safetensors", "timm", "pyarrow", "PIL"},
     "runners.records": set(),
     "runners.report": {"numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "rich"},

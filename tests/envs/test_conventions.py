@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runners.envs.conventions import gripper_to_robosuite, quat_xyzw_to_axis_angle, rotate_180
+from runners.envs.conventions import quat_xyzw_to_axis_angle, rotate_180
 
 
 def test_rotate_180_swaps_both_axes() -> None:
@@ -35,7 +35,3 @@ def test_axis_angle(quat_xyzw: list[float], expected: list[float]) -> None:
 def test_axis_angle_refuses_other_shapes() -> None:
     with pytest.raises(ValueError, match="quat_xyzw"):
         quat_xyzw_to_axis_angle(np.zeros(3))
-
-
-def test_gripper_sign() -> None:
-    np.testing.assert_array_equal(gripper_to_robosuite(np.array([0.0, 0.2, 0.5, 0.7, 1.0])), [1, 1, 0, -1, -1])

@@ -14,6 +14,10 @@ from vlacache.models.cogact.dit import DiTConfig
 HeadKind = Literal["l1_chunk", "token_bins", "diffusion"]
 #: Robots whose commands CogACT's post-processing makes, see ``vlacache.models.cogact.robots``.
 RobotName = Literal["google_robot", "widowx_bridge"]
+#: One step from a rendered picture to the tower's input, see ``vlacache.models.preprocess``.
+ImageStep = Literal["bilinear", "bicubic", "jpeg", "lanczos", "crop"]
+#: What becomes of the gripper entry after de-normalisation, see ``vlacache.models.heads``.
+GripperRule = Literal["as_is", "libero"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ class VLAConfig:
         chunk_length, action_dim: T and the size of an action. proprio_dim: S, or None without proprio token.
         num_action_bins: bins a dimension (token_bins). prompt: template with ``{instruction}``.
         action_low, action_high: de-normalisation of [-1, 1] per dimension; identity by default.
-        proprio_low, proprio_high: normalisation of proprio to [-1, 1] per dimension.
+        action_mask: dimensions that are de-normalised; empty for all. action_epsilon: added to the range (OFT).
+        proprio_low, proprio_high, proprio_mask: normalisation of proprio to [-1, 1] per dimension.
+        vocab_padding: rows at the end of the vocabulary that are no tokens; action ids end before them.
+        image_steps: from the rendered picture to ``image_size``, in order. gripper: rule for the last action entry.
         denoiser: sizes of the diffusion head, else None. robot: whose ensemble and gripper rules follow it.
     """
 
@@ -98,6 +105,12 @@ class VLAConfig:
     action_high: tuple[float, ...] = field(default=(1.0,) * 7)
     proprio_low: tuple[float, ...] = ()
     proprio_high: tuple[float, ...] = ()
+    action_mask: tuple[bool, ...] = ()
+    action_epsilon: float = 0.0
+    proprio_mask: tuple[bool, ...] = ()
+    vocab_padding: int = 0
+    image_steps: tuple[ImageStep, ...] = ("bilinear",)
+    gripper: GripperRule = "as_is"
     denoiser: DiTConfig | None = None
     robot: RobotName | None = None
 
@@ -110,10 +123,8 @@ class VLAConfig:
         if (self.head == "diffusion") != (self.denoiser is not None):
             raise ValueError(f"{self.name}: a denoiser belongs to head='diffusion' alone, got head={self.head!r}")
         if self.denoiser is not None and self.denoiser.token_size != self.decoder.hidden_size:
-            raise ValueError(
-                f"{self.name}: expected the denoiser's token_size to be the decoder's width {self.decoder.hidden_size}, "
-                f"got {self.denoiser.token_size}"
-            )
+            width, got = self.decoder.hidden_size, self.denoiser.token_size
+            raise ValueError(f"{self.name}: expected the denoiser's token_size to be the decoder's {width}, got {got}")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -124,6 +135,16 @@ class VLAConfig:
     def num_action_tokens(self) -> int:
         """Action entries of one chunk."""
         return self.chunk_length * self.action_dim
+
+    @property
+    def num_executable(self) -> int:
+        """Actions that a call returns: the chunk, or one where a robot's rules ensemble the chunks of all steps."""
+        return self.chunk_length if self.robot is None else 1
+
+    @property
+    def num_tokens(self) -> int:
+        """Ids that are tokens; the highest of them are the action bins."""
+        return self.decoder.vocab_size - self.vocab_padding
 
     def to_json(self) -> str:
         """The config as stored beside a checkpoint."""

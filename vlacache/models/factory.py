@@ -1,4 +1,4 @@
-"""From a model's config name to a loaded model: the tiny family here, published checkpoints in a later module."""
+"""From a model's config name to a loaded model: the tiny family, and published checkpoints."""
 
 from __future__ import annotations
 
@@ -14,16 +14,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from vlacache.models import openvla
+from vlacache.models.cogact import checkpoint as cogact
+from vlacache.models.cogact.robots import ROBOTS
 from vlacache.models.config import VLAConfig
+from vlacache.models.hub import find_checkpoint
 from vlacache.models.prismatic import VLAModel
+from vlacache.models.published import UNTRAINED_KEY, read_json
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.models.tokenizer import TextTokenizer, TinyTokenizer
+from vlacache.types import LIBERO_ACTION_SPEC, ActionSpec
 
 #: In a checkpoint folder, beside config.json and model.safetensors.
 TOKENIZER_FILE = "tokenizer.json"
 #: ``checkpoint: builtin`` means ``PACKAGED / <model name>``.
 PACKAGED = Path(__file__).parent / "checkpoints"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+#: Models that exist as published checkpoints only.
+PUBLISHED_MODELS = ("openvla", "openvla_oft", "cogact")
+#: De-normalised actions of OpenVLA's SIMPLER data sets (Bridge, RT-1) as they leave the network.
+BRIDGE_ACTION_SPEC = ActionSpec(dim=7, translation="metre", rotation="euler_xyz", gripper="plus_one_opens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +41,12 @@ class ModelConfig:
     """What a run asks for.
 
     Attributes:
-        name: ``tiny_oft`` or ``tiny_openvla``.
+        name: ``tiny_oft``, ``tiny_openvla``, ``openvla``, ``openvla_oft`` or ``cogact``.
         checkpoint: folder with config.json and model.safetensors, ``builtin`` for the one that ships with the package,
-            or None for seeded, untrained weights. revision: of a hub checkpoint (not for local folders).
+            or None for seeded, untrained weights. Published models: folder or hub id, required.
+        revision: commit of a hub id (not for local folders).
+        unnorm_key: data set, or suite, whose statistics scale the actions of a published checkpoint.
+        input_ids: prompt ids in place of the text's, for a published checkpoint without tokenizer.
         dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it), ``float32`` or ``bfloat16``.
         decode: ``plain``. num_open_loop_steps: executed actions of a chunk; None for all.
         seed: of untrained weights. device: torch device.
@@ -47,6 +60,8 @@ class ModelConfig:
     num_open_loop_steps: int | None = None
     seed: int = 0
     device: str = "cpu"
+    unnorm_key: str | None = None
+    input_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,14 @@ class LoadedModel:
     info: ModelInfo
     num_open_loop_steps: int
 
+    @property
+    def action_spec(self) -> ActionSpec:
+        """Meaning of the model's actions: those of the tiny models and of LIBERO data sets are robosuite's."""
+        if self.model.config.robot is not None:
+            return ROBOTS[self.model.config.robot].action_spec
+        is_bridge = self.info.name in PUBLISHED_MODELS and self.model.config.gripper == "as_is"
+        return BRIDGE_ACTION_SPEC if is_bridge else LIBERO_ACTION_SPEC
+
 
 def load_model(config: ModelConfig) -> LoadedModel:
     """Build or load a model.
@@ -83,6 +106,8 @@ def load_model(config: ModelConfig) -> LoadedModel:
     _check(config)
     device = torch.device(config.device)
     dtype = choose_dtype(device) if config.dtype == "auto" else DTYPES[config.dtype]
+    if config.name in PUBLISHED_MODELS:
+        return _load_published(config, device, dtype)
     if config.checkpoint is None:
         model = untrained(TINY_MODELS[config.name], config.seed)
         weights, checkpoint, tokenizer = "untrained", f"seed {config.seed}", TinyTokenizer()
@@ -92,6 +117,22 @@ def load_model(config: ModelConfig) -> LoadedModel:
         weights, checkpoint, tokenizer = "trained", checkpoint_id(folder), load_tokenizer(folder)
     model = model.to(dtype=dtype)
     return wrap_model(model, tokenizer, weights, checkpoint, config.device, config.num_open_loop_steps)
+
+
+def _load_published(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    assert config.checkpoint is not None  # _check() has refused that
+    patterns = cogact.PATTERNS if config.name == "cogact" else openvla.PATTERNS
+    folder = find_checkpoint(config.checkpoint, config.revision, patterns=patterns, ignore=openvla.IGNORED_FILES)
+    if config.name == "cogact":
+        model = cogact.load_cogact(folder.path, config.unnorm_key, device=device, dtype=dtype)
+        tokenizer: TextTokenizer = cogact.load_cognition_tokenizer(
+            folder.path, config.input_ids, model.config.num_tokens, is_from_hub=config.revision is not None
+        )
+    else:
+        model = openvla.load_openvla(folder.path, config.name, config.unnorm_key, device=device, dtype=dtype)
+        tokenizer = openvla.load_llama_tokenizer(folder.path, config.input_ids, model.config.num_tokens)
+    weights = "untrained" if read_json(folder.path / "config.json").get(UNTRAINED_KEY) else "trained"
+    return wrap_model(model, tokenizer, weights, folder.label, config.device, config.num_open_loop_steps)
 
 
 def wrap_model(
@@ -109,10 +150,10 @@ def wrap_model(
     """
     model = model.to(device).eval().requires_grad_(False)
     config = model.config
-    steps = config.chunk_length if num_open_loop_steps is None else num_open_loop_steps
-    if not 1 <= steps <= config.chunk_length:
+    steps = config.num_executable if num_open_loop_steps is None else num_open_loop_steps
+    if not 1 <= steps <= config.num_executable:
         raise ValueError(
-            f"model.num_open_loop_steps: expected 1..{config.chunk_length} (chunk of {config.name}), got {steps}"
+            f"model.num_open_loop_steps: expected 1..{config.num_executable} (chunk of {config.name}), got {steps}"
         )
     info = ModelInfo(
         config.name, weights, checkpoint, str(model.dtype).removeprefix("torch."), config.decoder.num_layers,
@@ -146,16 +187,25 @@ def load_tokenizer(folder: Path) -> TinyTokenizer:
 
 
 def _check(config: ModelConfig) -> None:
-    if config.name not in TINY_MODELS:
-        close = difflib.get_close_matches(config.name, TINY_MODELS, n=1)
+    names = [*TINY_MODELS, *PUBLISHED_MODELS]
+    if config.name not in names:
+        close = difflib.get_close_matches(config.name, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"model: expected one of {sorted(TINY_MODELS)}, got {config.name!r}{hint}")
+        raise ValueError(f"model: expected one of {sorted(names)}, got {config.name!r}{hint}")
     if config.dtype != "auto" and config.dtype not in DTYPES:
         raise ValueError(f"model.dtype: expected 'auto' or one of {sorted(DTYPES)}, got {config.dtype!r}")
     if config.decode != "plain":
         raise ValueError(f"model.decode: expected 'plain', got {config.decode!r}")
-    if config.revision is not None:
-        raise ValueError(f"model.revision: {config.name} has no hub checkpoint, so no revision; leave it null")
+    if config.name in PUBLISHED_MODELS:
+        if config.checkpoint is None:
+            raise ValueError(
+                f"model.checkpoint: {config.name} needs its published weights; give a folder, or a hub id with "
+                "model.revision (there is no untrained variant; model=tiny_oft and model=tiny_openvla need none)"
+            )
+        return
+    for key in ("revision", "unnorm_key", "input_ids"):
+        if getattr(config, key) is not None:
+            raise ValueError(f"model.{key}: only for published checkpoints, {config.name} has none; leave it null")
 
 
 def untrained(config: VLAConfig, seed: int) -> VLAModel:

@@ -46,12 +46,16 @@ class L1ChunkHead(nn.Module):
 
 
 class TokenBinHead(nn.Module):
-    """Output projection over the vocabulary; the last ``num_bins`` ids are action bins, highest id = lowest value."""
+    """Output projection over the vocabulary.
 
-    def __init__(self, hidden_size: int, vocab_size: int, num_bins: int) -> None:
+    The last ``num_bins`` ids before the padding are action bins, highest id = lowest value.
+    """
+
+    def __init__(self, hidden_size: int, vocab_size: int, num_bins: int, vocab_padding: int = 0) -> None:
         super().__init__()
         self.proj = nn.Linear(hidden_size, vocab_size, bias=False)
         self.num_bins = num_bins
+        self.num_tokens = vocab_size - vocab_padding
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., D] -> logits [..., vocab]."""
@@ -59,7 +63,7 @@ class TokenBinHead(nn.Module):
 
     def first_bin(self) -> int:
         """Lowest id that is an action bin."""
-        return self.proj.out_features - self.num_bins
+        return self.num_tokens - self.num_bins
 
 
 def bin_centres(num_bins: int) -> NDArray[np.float64]:
@@ -68,23 +72,51 @@ def bin_centres(num_bins: int) -> NDArray[np.float64]:
     return (edges[:-1] + edges[1:]) / 2.0
 
 
-def detokenize(token_ids: NDArray[np.integer], vocab_size: int, num_bins: int) -> NDArray[np.float64]:
+def detokenize(token_ids: NDArray[np.integer], num_tokens: int, num_bins: int) -> NDArray[np.float64]:
     """Action token ids -> values in [-1, 1].
 
-    ``index = clip(vocab_size - id - 1, 0, num_bins - 2)`` into the bin centres: there are 256 ids and 255 centres, so
-    the two lowest ids share the last one (OpenVLA).
+    ``index = clip(num_tokens - id - 1, 0, num_bins - 2)`` into the bin centres: there are 256 ids and 255 centres, so
+    the two lowest ids share the last one (OpenVLA). ``num_tokens`` is the vocabulary without its padding.
     """
-    index = np.clip(vocab_size - np.asarray(token_ids) - 1, 0, num_bins - 2)
+    index = np.clip(num_tokens - np.asarray(token_ids) - 1, 0, num_bins - 2)
     return bin_centres(num_bins)[index]
 
 
-def unnormalize(actions: NDArray[np.floating], low: tuple[float, ...], high: tuple[float, ...]) -> NDArray[np.float32]:
-    """[-1, 1] -> [low, high] per dimension, float32."""
-    lower, upper = np.asarray(low), np.asarray(high)
-    return (0.5 * (np.asarray(actions, np.float64) + 1.0) * (upper - lower) + lower).astype(np.float32)
+def unnormalize(
+    actions: NDArray[np.floating],
+    low: tuple[float, ...],
+    high: tuple[float, ...],
+    mask: tuple[bool, ...] = (),
+    epsilon: float = 0.0,
+) -> NDArray[np.float64]:
+    """[-1, 1] -> [low, high] per dimension; dimensions outside ``mask`` stay as they are.
+
+    Args:
+        actions: [..., dim]. mask: empty for all. epsilon: added to the range (OFT: 1e-8, OpenVLA: none).
+    """
+    # The sum keeps the dtype of the actions, as in the published code: float32 from a regression or diffusion head.
+    values, lower, upper = np.asarray(actions), np.asarray(low), np.asarray(high)
+    scaled = 0.5 * (values + 1.0) * (upper - lower + epsilon) + lower
+    return np.where(mask, scaled, values) if mask else scaled
 
 
-def normalize(values: Tensor, low: tuple[float, ...], high: tuple[float, ...]) -> Tensor:
-    """[low, high] -> [-1, 1] per dimension, clipped (OFT's proprio rule)."""
-    lower, upper = (torch.tensor(bound, dtype=torch.float32, device=values.device) for bound in (low, high))
-    return (2.0 * (values.float() - lower) / (upper - lower + 1e-8) - 1.0).clamp(-1.0, 1.0)
+def normalize(values: Tensor, low: tuple[float, ...], high: tuple[float, ...], mask: tuple[bool, ...] = ()) -> Tensor:
+    """[low, high] -> [-1, 1] per dimension, clipped (OFT's proprio rule); float32, or float64 where that comes in.
+
+    Dimensions outside ``mask`` (empty for all) are only clipped.
+    """
+    values = values if values.dtype == torch.float64 else values.float()
+    lower, upper = (torch.tensor(bound, dtype=values.dtype, device=values.device) for bound in (low, high))
+    scaled = 2.0 * (values - lower) / (upper - lower + 1e-8) - 1.0
+    if mask:
+        scaled = torch.where(torch.tensor(mask, device=values.device), scaled, values)
+    return scaled.clamp(-1.0, 1.0)
+
+
+def gripper_to_robosuite(opening: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A gripper command, 0 = close and 1 = open, in robosuite's sign, -1 = open and +1 = close.
+
+    The formula of the OpenVLA and OFT scripts, ``-sign(2 g - 1)``; an exact 0.5 becomes 0, which robosuite reads as
+    "keep the gripper where it is".
+    """
+    return -np.sign(2.0 * np.asarray(opening, dtype=np.float64) - 1.0) + 0.0  # + 0.0: no negative zero

@@ -18,12 +18,22 @@ from vlacache.core.layout import TokenLayout
 from vlacache.core.policies.base import CachePolicy
 from vlacache.core.session import CacheSession
 from vlacache.core.timing import StageTimer
+from vlacache.models.cogact.diffusion import episode_noise
+from vlacache.models.cogact.head import DiffusionHead
+from vlacache.models.cogact.postprocess import EpisodePostprocess
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import L1ChunkHead, TokenBinHead, detokenize, normalize, unnormalize
+from vlacache.models.heads import (
+    L1ChunkHead,
+    TokenBinHead,
+    detokenize,
+    gripper_to_robosuite,
+    normalize,
+    unnormalize,
+)
 from vlacache.models.preprocess import frames_from_observation, proprio_from_observation
 from vlacache.models.tokenizer import prompt_text
-from vlacache.types import LIBERO_ACTION_SPEC, ActionChunk, ActionSpec, CacheTrace, InferenceStats, Observation
+from vlacache.types import ActionChunk, ActionSpec, CacheTrace, InferenceStats, Observation
 
 
 class CachedPolicy:
@@ -34,14 +44,12 @@ class CachedPolicy:
         session: the cache state of the running episode.
     """
 
-    def __init__(
-        self, loaded: LoadedModel, cache: CachePolicy, *, action_spec: ActionSpec = LIBERO_ACTION_SPEC
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, cache: CachePolicy) -> None:
         self.loaded = loaded
         self.cache = cache
         self.name = loaded.info.name
         self.weights = loaded.info.weights
-        self.action_spec = action_spec
+        self.action_spec: ActionSpec = loaded.action_spec
         self.cameras = loaded.info.views
         self.num_open_loop_steps = loaded.num_open_loop_steps
         self._model = loaded.model
@@ -53,6 +61,8 @@ class CachedPolicy:
         self._is_first_call = True
         self._prompts: dict[str, Tensor] = {}
         self._head_rows_of: dict[TokenLayout, Tensor] = {}
+        self._commands = EpisodePostprocess(self._model.config) if self._model.config.head == "diffusion" else None
+        self._seed = 0
 
     @property
     def resolved_cache(self) -> dict[str, Any]:
@@ -63,6 +73,9 @@ class CachedPolicy:
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
         self.session.reset(seed)
+        self._seed = seed
+        if self._commands is not None:
+            self._commands.reset()
 
     @torch.inference_mode()
     def infer(self, observation: Observation) -> ActionChunk:
@@ -70,6 +83,7 @@ class CachedPolicy:
 
         Raises:
             ValueError: a picture, proprio or instruction that does not fit the model.
+            RuntimeError: the model computed something that is not finite.
         """
         timer = self._timer
         timer.start()
@@ -84,26 +98,47 @@ class CachedPolicy:
             embeds = self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
             call = PrefillCall(self.session.kv, self._model.config.causal, readout, self._aside)
             hidden = self._model.decoder.prefill(embeds, segments, head_rows, call)
-        actions = self._act(hidden, layout.num_tokens)
+        actions = self._act(hidden, layout.num_tokens, observation.step)
         with timer.stage("decide"):
             self.session.commit(decision, readout)
         with timer.stage("postprocess"):
-            config = self._model.config
-            executed = unnormalize(actions.reshape(-1, config.action_dim), config.action_low, config.action_high)
+            executed = self._executed(actions, observation.instruction)
         stats = self._stats(timer.finish(), layout, decision, readout, head_rows.numel())
         self._is_first_call = False
         return ActionChunk(executed, stats, self._trace(layout, decision))
+
+    def _executed(self, actions: NDArray[np.floating], instruction: str) -> NDArray[np.float32]:
+        """Normalised actions [T, dim] -> float32[T, dim] (one action where chunks are ensembled) in spec units."""
+        config = self._model.config
+        if not np.isfinite(actions).all():
+            raise RuntimeError(
+                f"{self.name}: expected finite actions, got {actions.tolist()}; check the weights, or use "
+                "model.dtype=float32"
+            )
+        if self._commands is not None:
+            return self._commands.command(actions, instruction)[None].astype(np.float32)
+        executed = unnormalize(
+            actions.reshape(-1, config.action_dim),
+            config.action_low,
+            config.action_high,
+            config.action_mask,
+            config.action_epsilon,
+        )
+        if config.gripper == "libero":
+            executed[:, -1] = gripper_to_robosuite(executed[:, -1])
+        return executed.astype(np.float32)
 
     def _aside(self) -> AbstractContextManager[None]:
         return self._timer.stage("decide")
 
     def _preprocess(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor | None]:
         config = self._model.config
-        frames = frames_from_observation(observation, config.views, config.towers[0].image_size).to(self._device)
+        size = config.towers[0].image_size
+        frames = frames_from_observation(observation, config.views, size, config.image_steps).to(self._device)
         proprio = None
         if config.proprio_dim is not None:
             raw = proprio_from_observation(observation, config.proprio_dim).to(self._device)
-            proprio = normalize(raw, config.proprio_low, config.proprio_high)
+            proprio = normalize(raw, config.proprio_low, config.proprio_high, config.proprio_mask)
         return frames, self._text_ids(observation.instruction), proprio
 
     def _text_ids(self, instruction: str) -> Tensor:
@@ -133,24 +168,43 @@ class CachedPolicy:
             self._head_rows_of[layout] = torch.tensor(self._model.head_rows(layout), device=self._device)
         return self._head_rows_of[layout]
 
-    def _act(self, hidden: Tensor, position: int) -> NDArray[np.floating]:
-        """Normalised actions [T * dim] from the head's rows; decodes token by token where the head is of that kind."""
+    def _act(self, hidden: Tensor, position: int, step: int) -> NDArray[np.floating]:
+        """Normalised actions [T * dim] or [T, dim] from the head's rows.
+
+        Decodes token by token or denoises where the head is of that kind. ``step``: env step, fixes the noise.
+        """
         head = self._model.head
+        if isinstance(head, DiffusionHead):
+            with self._timer.stage("action_head"):
+                config = self._model.config
+                noise = episode_noise(self._seed, step, (config.chunk_length, config.action_dim))
+                return head(hidden, noise.to(self._device)).float().cpu().numpy()
         if isinstance(head, L1ChunkHead):
             with self._timer.stage("action_head"):
                 return head(hidden).float().cpu().numpy()
         with self._timer.stage("decode"):
             token_ids = self._decode_greedy(head, hidden, position)
         with self._timer.stage("action_head"):
-            return detokenize(token_ids, self._model.config.decoder.vocab_size, head.num_bins)
+            return detokenize(token_ids, head.num_tokens, head.num_bins)
 
     def _decode_greedy(self, head: TokenBinHead, hidden: Tensor, position: int) -> NDArray[np.integer]:
-        """Plain argmax over the vocabulary, one token per action dimension. Prompt slots stay untouched."""
-        ids = [head(hidden).argmax(dim=-1)]
+        """Plain argmax over the vocabulary, one token per action dimension. Prompt slots stay untouched.
+
+        Raises:
+            RuntimeError: logits that are not finite (their argmax would still be a token).
+        """
+        best = [head(hidden).max(dim=-1)]
         for step in range(1, self._model.config.num_action_tokens):
-            hidden = self._model.decoder.decode_step(self._model.embed(ids[-1]), position + step - 1, self.session.kv)
-            ids.append(head(hidden).argmax(dim=-1))
-        return torch.cat(ids).cpu().numpy()
+            embed = self._model.embed(best[-1].indices)
+            hidden = self._model.decoder.decode_step(embed, position + step - 1, self.session.kv)
+            best.append(head(hidden).max(dim=-1))
+        logits = torch.cat([b.values for b in best]).float().cpu()
+        if not logits.isfinite().all():
+            raise RuntimeError(
+                f"{self.name}: expected finite logits, got {logits.tolist()}; check the weights, or use "
+                "model.dtype=float32"
+            )
+        return torch.cat([b.indices for b in best]).cpu().numpy()
 
     def _stats(
         self, times: dict[str, float], layout: TokenLayout, decision: CacheDecision, readout: Readout | None, head: int
@@ -181,7 +235,7 @@ class CachedPolicy:
             macs += sum(readout_macs(shape, sampled[layer], layout.num_tokens) for layer in request.entropy_layers)
             relevance = readout_macs(shape, request.relevance_rows.numel(), layout.num_tokens)
             macs += relevance * len(request.relevance_layers)
-        if isinstance(model.head, L1ChunkHead):
+        if isinstance(model.head, L1ChunkHead | DiffusionHead):
             return macs + model.head.macs()
         vocab, steps = model.config.decoder.vocab_size, model.config.num_action_tokens
         macs += shape.hidden_size * vocab

@@ -53,7 +53,7 @@ class VLAModel(nn.Module):
         elif config.head == "l1_chunk":
             self.head = L1ChunkHead(width, config.chunk_length, config.action_dim)
         else:
-            self.head = TokenBinHead(width, config.decoder.vocab_size, config.num_action_bins)
+            self.head = TokenBinHead(width, config.decoder.vocab_size, config.num_action_bins, config.vocab_padding)
 
     @property
     def device(self) -> torch.device:

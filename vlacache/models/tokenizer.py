@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,44 @@ class TinyTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids with BOS first."""
         return [BOS_ID, *self._tokenizer.encode(text).ids]
+
+
+#: Llama's id of a lone space. The training texts were "Out: " and an action, so every prompt ends with it.
+SPACE_ID = 29871
+
+
+class LlamaTokenizer:
+    """The ``tokenizer.json`` of an OpenVLA-family checkpoint; prompts end with ``SPACE_ID``."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust binding raises bare Exception
+            raise ValueError(f"tokenizer: expected a tokenizers JSON file, got {path.name}: {error}") from error
+
+    def encode(self, text: str) -> list[int]:
+        """Ids with BOS first and ``SPACE_ID`` last."""
+        return end_with_space([BOS_ID, *self._tokenizer.encode(text, add_special_tokens=False).ids])
+
+
+class GivenIds:
+    """Prompt ids that were handed in, whatever the text: for checkpoints without tokenizer."""
+
+    def __init__(self, ids: Sequence[int], vocab_size: int) -> None:
+        if len(ids) < 2 or ids[0] != BOS_ID or not all(0 <= i < vocab_size for i in ids):
+            raise ValueError(
+                f"input_ids: expected BOS ({BOS_ID}) and at least one id in 0..{vocab_size - 1} after it, got {[*ids]}"
+            )
+        self._ids = end_with_space(list(ids))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids."""
+        return list(self._ids)
+
+
+def end_with_space(ids: list[int]) -> list[int]:
+    """Append ``SPACE_ID`` unless it is there already."""
+    return ids if ids[-1] == SPACE_ID else [*ids, SPACE_ID]
 
 
 def prompt_text(template: str, instruction: str) -> str:

@@ -25,7 +25,7 @@ class VisionTower(nn.Module):
             embed_dim=config.width,
             depth=config.depth,
             num_heads=config.num_heads,
-            mlp_ratio=config.mlp_hidden / config.width,
+            mlp_ratio=(config.mlp_hidden + 0.5) / config.width,  # timm truncates the product
             class_token=config.class_token,
             reg_tokens=config.num_registers,
             no_embed_class=True,
@@ -86,11 +86,13 @@ class VisionEncoder(nn.Module):
 
     def features(self, frames: Tensor) -> Tensor:
         """Tower features: frames [V, 3, H, W] raw pixel values 0..255 -> [V, P/V, sum of widths]."""
-        features = [
-            tower(frames * getattr(self, f"scale_{i}") - getattr(self, f"shift_{i}"))
-            for i, tower in enumerate(self.towers)
-        ]
+        features = [tower(self.normalized(frames, i)) for i, tower in enumerate(self.towers)]
         return features[0] if len(features) == 1 else torch.cat(features, dim=-1)
+
+    def normalized(self, frames: Tensor, tower: int) -> Tensor:
+        """Frames as one tower sees them: scaled, shifted, then cast to the dtype of the weights."""
+        pixels = frames * getattr(self, f"scale_{tower}") - getattr(self, f"shift_{tower}")
+        return pixels.to(self.projector.fc1.weight.dtype)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames [B, V, 3, H, W] raw values -> vision tokens [B, P, D], views in order; B may be absent in both."""
@@ -104,5 +106,5 @@ class VisionEncoder(nn.Module):
 
 
 def _column(values: Iterable[float]) -> Tensor:
-    # On the CPU even while a model is laid out on the meta device: no file fills it.
+    # The device is explicit: a model built on the meta device needs its constants all the same.
     return torch.tensor(list(values), dtype=torch.float32, device="cpu").view(1, 3, 1, 1)

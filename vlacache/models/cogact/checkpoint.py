@@ -15,17 +15,20 @@ from vlacache.models.cogact.robots import robot_of
 from vlacache.models.cogact.sizes import CogACTSizes, read_sizes, sizes_of_weights
 from vlacache.models.config import VLAConfig
 from vlacache.models.filling import KeyRule, fill_parameters
+from vlacache.models.hub import find_checkpoint
 from vlacache.models.memory import require_memory
-from vlacache.models.openvla import empty_model, layer_rules
+from vlacache.models.openvla import empty_model, layer_rules, load_llama_tokenizer
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import read_bounds, read_json, select_statistics
 from vlacache.models.tokenizer import TextTokenizer
 from vlacache.models.weights import WeightFiles, open_torch
 
-#: Files of a published folder that are read, and the tokenizer, which has to be put there: upstream takes that of the
-#: gated meta-llama/Llama-2-7b-hf, and openvla/openvla-7b has the same vocabulary in its tokenizer.json.
+#: Files of a folder that are read. The published ones have no tokenizer.json and no sizes.json.
 PATTERNS = ("config.json", "dataset_statistics.json", "tokenizer.json", "sizes.json", "checkpoints/*.pt")
 SIZES_FILE = "sizes.json"
+#: Upstream takes the tokenizer of the gated meta-llama/Llama-2-7b-hf; this repository has the same vocabulary.
+TOKENIZER_SOURCE = ("openvla/openvla-7b", "47a0ec7fc4ec123775a391911046cf33cf9ed83f")
+TOKENIZER_FILE = "tokenizer.json"
 #: ``vla.base_vlm`` of the published config.json.
 BASE_VLM = "prism-dinosiglip-224px+7b"
 #: Ends every prompt; the hidden state at its position is all that the action head sees.
@@ -42,6 +45,25 @@ class CognitionTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids with BOS first and ``COGNITION_ID`` last."""
         return [*self._tokenizer.encode(text), COGNITION_ID]
+
+
+def load_cognition_tokenizer(
+    folder: Path, input_ids: tuple[int, ...] | None, vocab_size: int, *, is_from_hub: bool
+) -> CognitionTokenizer:
+    """The folder's tokenizer or the given ids; for a folder of the hub, which has none, OpenVLA's of the same hub.
+
+    Raises:
+        FileNotFoundError: a local folder without tokenizer. RuntimeError: the hub cannot be reached.
+    """
+    if input_ids is None and not (folder / TOKENIZER_FILE).is_file():
+        repository, revision = TOKENIZER_SOURCE
+        if not is_from_hub:
+            raise FileNotFoundError(
+                f"checkpoint: expected {TOKENIZER_FILE} in {folder}, or input_ids in place of a text; CogACT's files "
+                f"come without, so copy that of {repository} (the same vocabulary) into the folder"
+            )
+        folder = find_checkpoint(repository, revision, patterns=(TOKENIZER_FILE,)).path
+    return CognitionTokenizer(load_llama_tokenizer(folder, input_ids, vocab_size))
 
 
 def load_cogact(folder: Path, unnorm_key: str | None, *, device: torch.device, dtype: torch.dtype) -> VLAModel:

@@ -31,9 +31,7 @@ class Robot:
     gripper: Literal["sticky", "absolute"]
 
 
-GOOGLE_ROBOT = Robot(
-    "google_robot", "fractal20220817_data", "overhead_camera", SIMPLER_GOOGLE_ACTION_SPEC, 2, "sticky"
-)
+GOOGLE_ROBOT = Robot("google_robot", "fractal20220817_data", "overhead_camera", SIMPLER_GOOGLE_ACTION_SPEC, 2, "sticky")
 WIDOWX = Robot("widowx_bridge", "bridge_orig", "3rd_view_camera", SIMPLER_WIDOWX_ACTION_SPEC, 7, "absolute")
 ROBOTS: dict[RobotName, Robot] = {robot.name: robot for robot in (GOOGLE_ROBOT, WIDOWX)}
 
@@ -48,7 +46,7 @@ def robot_of(unnorm_key: str) -> Robot:
         if robot.unnorm_key == unnorm_key:
             return robot
     known = [robot.unnorm_key for robot in ROBOTS.values()]
-    raise ValueError(f"model.unnorm_key: expected one whose robot CogACT's rules are known for, {known}, got {unnorm_key!r}")
+    raise ValueError(f"model.unnorm_key: expected data of a robot with known CogACT rules, {known}, got {unnorm_key!r}")
 
 
 @dataclass(slots=True)
