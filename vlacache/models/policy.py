@@ -112,8 +112,8 @@ class CachedPolicy:
         config = self._model.config
         if not np.isfinite(actions).all():
             raise RuntimeError(
-                f"{self.name}: expected finite actions, got {actions.tolist()}; check the weights, or use "
-                "model.dtype=float32"
+                f"{self.name}: expected finite actions, got {np.count_nonzero(~np.isfinite(actions))} of {actions.size} "
+                "entries that are not; check the weights, or use model.dtype=float32"
             )
         if self._commands is not None:
             return self._commands.command(actions, instruction)[None].astype(np.float32)

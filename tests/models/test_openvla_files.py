@@ -1,0 +1,331 @@
+"""Everything that can be wrong with a checkpoint of the OpenVLA family: an error that says what, and no fallback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vlacache.models import factory, hub, memory
+from vlacache.models.factory import BRIDGE_ACTION_SPEC, ModelConfig, load_model
+from vlacache.models.hub import find_checkpoint, fingerprint
+from vlacache.models.memory import require_memory
+from vlacache.models.published import TOWERS, full_size, read_config, read_towers
+from vlacache.models.tokenizer import SPACE_ID, GivenIds, LlamaTokenizer
+from vlacache.models.twin import DINO, SIGLIP, write_openvla_twin
+
+NAMES = ("openvla", "openvla_oft")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {name: tmp_path_factory.mktemp("twins") / name for name in NAMES}
+    for name, folder in made.items():
+        write_openvla_twin(folder, name)
+    return made
+
+
+@pytest.fixture
+def folders(originals: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """Copies to damage."""
+    return {name: Path(shutil.copytree(folder, tmp_path / name)) for name, folder in originals.items()}
+
+
+def load(name: str, folder: Path, **changes: Any) -> factory.LoadedModel:
+    options = {"unnorm_key": "libero_spatial", "dtype": "float32", **changes}
+    return load_model(ModelConfig(name, str(folder), **options))
+
+
+def edit(file: Path, change: Callable[[dict], None]) -> None:
+    data = json.loads(file.read_text())
+    change(data)
+    file.write_text(json.dumps(data))
+
+
+def edit_shards(folder: Path, change: Callable[[dict], None]) -> None:
+    """Change the tensors of the shard with the small ones; the index follows."""
+    shard = sorted(folder.glob("model-*.safetensors"))[-1]
+    state = load_file(shard)
+    change(state)
+    save_file(state, shard)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    kept = {key: name for key, name in index["weight_map"].items() if name != shard.name}
+    index["weight_map"] = kept | dict.fromkeys(state, shard.name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_a_twin_says_that_it_is_untrained(folders: dict[str, Path]) -> None:
+    info = load("openvla", folders["openvla"]).info
+    assert info.weights == "untrained" and info.checkpoint.startswith("openvla@") and info.views == ("agentview",)
+    edit(folders["openvla"] / "config.json", lambda data: data.pop("vlacache_untrained_twin"))
+    assert load("openvla", folders["openvla"]).info.weights == "trained"
+
+
+@pytest.mark.parametrize(("name", "shards"), [("openvla", 3), ("openvla_oft", 4)])
+def test_twins_are_sharded_like_the_published_files(originals: dict[str, Path], name: str, shards: int) -> None:
+    found = sorted(file.name for file in originals[name].glob("*.safetensors"))
+    assert found == [f"model-{i:05d}-of-{shards:05d}.safetensors" for i in range(1, shards + 1)]
+
+
+def test_a_missing_shard_is_named(folders: dict[str, Path]) -> None:
+    (folders["openvla"] / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"missing \['model-00002-of-00003.safetensors'\]"):
+        load("openvla", folders["openvla"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("projector.fc3.bias"), r"missing for \['vision.projector.fc3.bias'\]"),
+        (lambda s: s.update({"vision_backbone.third.x": torch.zeros(1)}), r"unknown \['vision_backbone.third.x'\]"),
+        (
+            lambda s: s.update({"projector.fc3.bias": torch.zeros(65)}),
+            r"projector.fc3.bias \(expected \[64\], got \[65\]",
+        ),
+        (lambda s: s.update({"projector.fc3.bias": torch.zeros(64, dtype=torch.int8)}), r"wrong dtype .*got int8"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(folders: dict[str, Path], change: Callable, message: str) -> None:
+    edit_shards(folders["openvla"], change)
+    with pytest.raises(ValueError, match=message):
+        load("openvla", folders["openvla"])
+
+
+def test_a_rotary_table_in_the_file_is_ignored(folders: dict[str, Path]) -> None:
+    key = "language_model.model.layers.0.self_attn.rotary_emb.inv_freq"
+    edit_shards(folders["openvla"], lambda s: s.update({key: torch.zeros(8)}))
+    assert load("openvla", folders["openvla"]).info.num_layers == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "llava"}, r"expected a checkpoint of the OpenVLA architecture, got model_type='llava'"),
+        ({"arch_specifier": "no-align+gelu-mlp"}, "arch_specifier"),
+        ({"image_resize_strategy": "letterbox"}, "image_resize_strategy='letterbox'"),
+        ({"text_config": {"model_type": "qwen2"}}, "text_config .*model_type='qwen2'"),
+        ({"text_config": {"num_attention_heads": 4, "num_key_value_heads": 2}}, "num_key_value_heads=2"),
+        ({"text_config": {"rope_scaling": {"type": "linear"}}}, "rope_scaling"),
+    ],
+)
+def test_another_architecture_is_refused(folders: dict[str, Path], change: dict, message: str) -> None:
+    edit(folders["openvla"] / "config.json", lambda data: data.update(change))
+    with pytest.raises(ValueError, match=message):
+        load("openvla", folders["openvla"])
+
+
+def test_other_sizes_than_the_weights_are_refused(folders: dict[str, Path]) -> None:
+    edit(folders["openvla"] / "config.json", lambda data: data["text_config"].update(num_hidden_layers=5))
+    with pytest.raises(ValueError, match=r"missing for \['decoder.layers.4"):
+        load("openvla", folders["openvla"])
+
+
+def test_openvla_and_oft_are_not_mixed_up(folders: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"got OFT's action_head--1000_checkpoint.pt; use model=openvla_oft"):
+        load("openvla", folders["openvla_oft"])
+    with pytest.raises(ValueError, match=r"exactly one action_head--<step>_checkpoint.pt, got \[\]"):
+        load("openvla_oft", folders["openvla"])
+    shutil.copy(
+        folders["openvla_oft"] / "proprio_projector--1000_checkpoint.pt",
+        folders["openvla_oft"] / "proprio_projector--2000_checkpoint.pt",
+    )
+    with pytest.raises(ValueError, match="exactly one proprio_projector"):
+        load("openvla_oft", folders["openvla_oft"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_key_names_the_known_ones(folders: dict[str, Path], name: str) -> None:
+    with pytest.raises(ValueError, match=r"unnorm_key: expected one of .*'libero_goal_no_noops'.*, got 'bridge_orig'"):
+        load(name, folders[name], unnorm_key="bridge_orig")
+    with pytest.raises(ValueError, match="got None"):
+        load(name, folders[name], unnorm_key=None)
+
+
+@pytest.mark.parametrize("key", ["libero_goal", "libero_goal_no_noops"])
+def test_a_suite_or_its_data_set_is_a_key(folders: dict[str, Path], key: str) -> None:
+    file = folders["openvla"] / "dataset_statistics.json"
+    edit(file, lambda data: data["libero_goal_no_noops"]["action"].update(q01=[-0.5] * 7))
+    assert load("openvla", folders["openvla"], unnorm_key=key).model.config.action_low == (-0.5,) * 7
+
+
+@pytest.mark.parametrize("bad", [[0.1] * 6, [float("nan")] * 7, None])
+def test_statistics_of_the_wrong_size_are_refused(folders: dict[str, Path], bad: list[float] | None) -> None:
+    file = folders["openvla"] / "dataset_statistics.json"
+    edit(file, lambda data: data["libero_spatial_no_noops"]["action"].update(q99=bad))
+    with pytest.raises(ValueError, match="expected 7 finite q01 and q99 of action"):
+        load("openvla", folders["openvla"])
+
+
+def test_config_statistics_serve_where_there_is_no_file(folders: dict[str, Path]) -> None:
+    statistics = folders["openvla"] / "dataset_statistics.json"
+    own = json.loads(statistics.read_text())["libero_spatial_no_noops"]
+    statistics.unlink()
+    with pytest.raises(ValueError, match="norm_stats in config.json or a dataset_statistics.json"):
+        load("openvla", folders["openvla"])
+    edit(folders["openvla"] / "config.json", lambda data: data.update(norm_stats={"bridge_orig": own}))
+    loaded = load("openvla", folders["openvla"], unnorm_key=None)  # the only one there is
+    assert loaded.action_spec == BRIDGE_ACTION_SPEC and loaded.model.config.image_steps == ("lanczos",)
+    with pytest.raises(ValueError, match="built for LIBERO"):
+        read_config(folders["openvla"], "openvla_oft", None)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors.index.json"])
+def test_a_missing_file_is_named(folders: dict[str, Path], file: str) -> None:
+    (folders["openvla"] / file).unlink()
+    with pytest.raises(FileNotFoundError, match=file):
+        load("openvla", folders["openvla"])
+
+
+def test_files_that_are_not_json_are_refused(folders: dict[str, Path]) -> None:
+    for content, message in (("{", "is not JSON"), ("[]", "expected an object")):
+        (folders["openvla"] / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            load("openvla", folders["openvla"])
+    shutil.copy(folders["openvla_oft"] / "config.json", folders["openvla"] / "config.json")
+    (folders["openvla"] / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="expected a tokenizers JSON file"):
+        load("openvla", folders["openvla"])
+
+
+def test_rms_eps_and_theta_come_from_the_checkpoint(folders: dict[str, Path]) -> None:
+    decoder = load("openvla", folders["openvla"]).model.config.decoder
+    assert (decoder.rms_eps, decoder.rope_theta) == (1e-6, 10000.0)  # LlamaConfig's defaults, not in the file
+    edit(folders["openvla"] / "config.json", lambda data: data["text_config"].update(rms_norm_eps=1e-5, rope_theta=5e5))
+    decoder = load("openvla", folders["openvla"]).model.config.decoder
+    assert (decoder.rms_eps, decoder.rope_theta) == (1e-5, 5e5)
+
+
+def test_towers_by_timm_name_and_by_size(folders: dict[str, Path]) -> None:
+    folder = folders["openvla"]
+    data = json.loads((folder / "config.json").read_text())
+    assert read_towers(folder, data) == (DINO, SIGLIP)
+    (folder / "towers.json").unlink()
+    with pytest.raises(ValueError, match="give their sizes in towers.json"):
+        read_towers(folder, data)
+    dino, siglip = read_towers(folder, {**data, "timm_model_ids": list(TOWERS), "image_sizes": [224, 224]})
+    assert dino.mean == (0.484375, 0.455078125, 0.40625), "rounded constants of the saved processor, not the nominal"
+    assert siglip == full_size("openvla").towers[1] and (dino.width, dino.feature_block) == (1024, 22)
+    edit(folder / "preprocessor_config.json", lambda p: p.pop("tvf_normalize_params"))
+    data |= {"timm_model_ids": list(TOWERS), "image_sizes": [224, 224]}
+    assert read_towers(folder, data)[0].mean == (0.485, 0.456, 0.406)
+
+
+def test_towers_file_agrees_with_timm() -> None:
+    """The two published towers as timm itself defines them."""
+    import timm
+
+    for name, ours in TOWERS.items():
+        with torch.device("meta"):
+            theirs = timm.create_model(name, img_size=224, num_classes=0)
+        block = theirs.blocks[0]
+        assert (ours.width, ours.depth, ours.num_heads) == (theirs.embed_dim, len(theirs.blocks), block.attn.num_heads)
+        assert ours.mlp_hidden == block.mlp.fc1.out_features and ours.grid == theirs.patch_embed.grid_size
+        assert ours.class_token is (theirs.cls_token is not None) and ours.layer_scale is hasattr(block.ls1, "gamma")
+        assert ours.num_registers + int(ours.class_token) == theirs.num_prefix_tokens
+        assert block.norm1.eps == 1e-6 and ours.feature_block == len(theirs.blocks) - 2
+
+
+def test_prompts_end_with_the_lone_space(folders: dict[str, Path]) -> None:
+    tokenizer = LlamaTokenizer(folders["openvla"] / "tokenizer.json")
+    ids = tokenizer.encode("In: pick up the bowl")
+    assert ids[0] == 1 and ids[-1] == SPACE_ID and SPACE_ID not in ids[:-1]
+    assert GivenIds((1, 7, 29901), 32000).encode("any text") == [1, 7, 29901, SPACE_ID]
+    assert GivenIds((1, 7, SPACE_ID), 32000).encode("any text") == [1, 7, SPACE_ID]
+    for bad in ((7, 8), (1,), (1, 32000)):
+        with pytest.raises(ValueError, match="input_ids: expected BOS"):
+            GivenIds(bad, 32000)
+
+
+def test_given_ids_replace_the_tokenizer(folders: dict[str, Path]) -> None:
+    (folders["openvla"] / "tokenizer.json").unlink()
+    loaded = load("openvla", folders["openvla"], input_ids=(1, 5, 29901))
+    assert loaded.tokenizer.encode("whatever") == [1, 5, 29901, SPACE_ID]
+
+
+def test_published_models_have_no_random_weights() -> None:
+    with pytest.raises(ValueError, match=r"model.checkpoint: openvla needs its published weights"):
+        load_model(ModelConfig("openvla"))
+    with pytest.raises(ValueError, match="did you mean 'openvla_oft'"):
+        load_model(ModelConfig("openvla_of", "x"))
+    for key in ({"unnorm_key": "libero_spatial"}, {"input_ids": (1, 2)}):
+        with pytest.raises(ValueError, match="only for published checkpoints"):
+            load_model(ModelConfig("tiny_oft", **key))
+
+
+def test_the_hub_needs_a_pinned_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def snapshot(repo_id: str, **options: Any) -> str:
+        asked.update(options, repo_id=repo_id)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    for revision in (None, "main", "v1.0", COMMIT[:12]):
+        with pytest.raises(ValueError, match=r"model.revision: expected the commit hash"):
+            find_checkpoint("openvla/openvla-7b", revision, patterns=("*.json",))
+    assert not asked
+    found = find_checkpoint("openvla/openvla-7b", COMMIT, patterns=("*.json",), ignore=("lora_adapter/*",))
+    assert (found.path, found.label) == (tmp_path, "openvla/openvla-7b@0123456789ab")
+    assert asked == {
+        "repo_id": "openvla/openvla-7b", "revision": COMMIT, "allow_patterns": ["*.json"],
+        "ignore_patterns": ["lora_adapter/*"],
+    }  # fmt: skip
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> str:
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(RuntimeError, match=r"could not get openvla/openvla-7b at 0123456789ab .*no route"):
+        find_checkpoint("openvla/openvla-7b", COMMIT, patterns=("*",))
+
+
+def test_what_is_neither_folder_nor_id(tmp_path: Path) -> None:
+    for name in ("not/a/hub/id", "nowhere", "./gone/away"):
+        with pytest.raises(FileNotFoundError, match="expected a folder or a hub id"):
+            find_checkpoint(name, None, patterns=("*",))
+    with pytest.raises(ValueError, match="only for hub ids"):
+        find_checkpoint(str(tmp_path), COMMIT, patterns=("*",))
+
+
+def test_a_fingerprint_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_BLOCK_BYTES", 16)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(1000))
+    first = fingerprint(tmp_path, ("*.safetensors",))
+    assert first == fingerprint(tmp_path, ("*.safetensors",)) and len(first) == 12
+    for changed in (b"\1" + bytes(999), bytes(999) + b"\1", bytes(1001)):
+        file.write_bytes(changed)
+        assert fingerprint(tmp_path, ("*.safetensors",)) != first
+    file.write_bytes(bytes(1000))
+    (tmp_path / "notes.txt").write_text("not a weight file")
+    assert fingerprint(tmp_path, ("*.safetensors",)) == first
+    assert fingerprint(tmp_path, ("*",), ignore=("notes.txt",)) == first
+
+
+def test_too_little_memory_is_said_before_loading(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1 << 20)
+    monkeypatch.setattr("vlacache.models.openvla.fill_parameters", lambda *_, **__: pytest.fail("it loaded"))
+    with pytest.raises(RuntimeError, match=r"openvla: expected 0.0 GiB of free memory on cpu"):
+        load("openvla", folders["openvla"])
+    with pytest.raises(RuntimeError, match=r"expected 16.5 GiB .* got 0.0 GiB"):
+        require_memory(15 << 30, torch.device("cpu"), what="openvla-7b")
+
+
+def test_the_script_writes_a_twin(tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import runpy
+
+    target = tmp_path / "twin"
+    arguments = ["make_tiny_checkpoint.py", "--model", "openvla_oft", "--output", str(target), "--seed", "3"]
+    monkeypatch.setattr("sys.argv", arguments)
+    runpy.run_path(str(repo_root / "scripts" / "make_tiny_checkpoint.py"), run_name="__main__")
+    loaded = load("openvla_oft", target)
+    assert loaded.info.views == ("agentview", "wrist") and loaded.num_open_loop_steps == 8
