@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,15 +13,27 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vlacache.models.cogact.actions import ActionStats, clip_and_binarize
+from vlacache.models.cogact.actions import clip_and_binarize
 from vlacache.models.cogact.ensemble import AdaptiveEnsemble
 from vlacache.models.cogact.postprocess import EpisodePostprocess
-from vlacache.models.cogact.robots import ROBOTS, StickyGripper, euler_to_rotation_vector, robot_of
+from vlacache.models.cogact.robots import (
+    GOOGLE_ROBOT,
+    ROBOTS,
+    WIDOWX,
+    Robot,
+    StickyGripper,
+    euler_to_rotation_vector,
+    robot_of,
+)
+from vlacache.models.cogact.twin import SIZES
+from vlacache.models.config import VLAConfig
+from vlacache.models.heads import unnormalize
+from vlacache.models.published import read_bounds
 
-LOW, HIGH = np.array([-0.2, -1.0, 0.5, 0, 0, 0, 0]), np.array([0.2, 3.0, 0.7, 1, 1, 1, 1])
-MASK = np.array([True, True, False, True, True, True, False])
-IDENTITY = ActionStats(np.full(7, -1.0), np.ones(7), MASK)
-GOOGLE, WIDOWX = "fractal20220817_data", "bridge_orig"
+
+def config_of(robot: Robot) -> VLAConfig:
+    """De-normalisation that changes nothing."""
+    return SIZES.config(robot, ((-1.0,) * 7, (1.0,) * 7, (True,) * 6 + (False,)))
 
 
 def chunk(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -32,47 +43,12 @@ def chunk(rng: np.random.Generator) -> NDArray[np.float64]:
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
-def test_only_masked_entries_are_scaled() -> None:
-    stats = ActionStats(LOW, HIGH, MASK)
-    low, high = stats.unnormalize(np.full(7, -1.0)), stats.unnormalize(np.ones(7))
-    assert np.array_equal(low, np.where(MASK, LOW, -1.0)) and np.allclose(high, np.where(MASK, HIGH, 1.0))
-
-
-def test_without_a_mask_everything_is_scaled() -> None:
-    stats = ActionStats.from_statistics({"a": {"action": {"q01": LOW.tolist(), "q99": HIGH.tolist()}}}, "a")
-    assert stats.mask.all() and np.allclose(stats.unnormalize(np.ones(7)), HIGH)
-
-
-@pytest.mark.parametrize(
-    ("statistics", "message"),
-    [
-        ({"b": {}}, r"statistics for \['b'\], got 'a'"),
-        ({"a": {"action": {"min": [0]}}}, "expected action.q01 and action.q99"),
-        ({"a": {"action": {"q01": [0, 0], "q99": [1]}}}, "of one size"),
-    ],
-)
-def test_bad_statistics_are_refused(statistics: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ActionStats.from_statistics(statistics, "a")
-
-
-def test_actions_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected 7 entries"):
-        IDENTITY.unnormalize(np.zeros((16, 6)))
-
-
 def test_clip_and_gripper_threshold() -> None:
     samples = np.zeros((3, 7), np.float32)
     samples[:, 0], samples[:, 6] = (-3.0, 0.4, 2.0), (0.4999, 0.5, 9.0)
     actions = clip_and_binarize(samples)
     assert actions[:, 0].tolist() == pytest.approx([-1.0, 0.4, 1.0]) and actions[:, 6].tolist() == [0.0, 1.0, 1.0]
     assert samples[2, 0] == 2.0  # the caller's array is not written to
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="expected finite numbers"):
-        clip_and_binarize(np.full((16, 7), bad))
 
 
 # --- ensemble -------------------------------------------------------------------------------------------------------
@@ -143,7 +119,7 @@ def test_half_is_not_yet_a_command_and_reset_forgets_the_hold() -> None:
 
 
 def test_widowx_is_absolute() -> None:
-    post = EpisodePostprocess(ROBOTS[WIDOWX], IDENTITY)
+    post = EpisodePostprocess(config_of(WIDOWX))
     samples = np.zeros((16, 7))
     samples[:, 6] = 1.0
     assert post.command(samples, "a")[6] == 1.0
@@ -152,10 +128,10 @@ def test_widowx_is_absolute() -> None:
     assert post.command(samples, "a")[6] == -1.0
 
 
-@pytest.mark.parametrize("key", [GOOGLE, WIDOWX])
-def test_a_new_instruction_starts_afresh(key: str) -> None:
-    rng, stats = np.random.default_rng(3), IDENTITY
-    used, fresh = EpisodePostprocess(ROBOTS[key], stats), EpisodePostprocess(ROBOTS[key], stats)
+@pytest.mark.parametrize("robot", ROBOTS.values())
+def test_a_new_instruction_starts_afresh(robot: Robot) -> None:
+    rng = np.random.default_rng(3)
+    used, fresh = EpisodePostprocess(config_of(robot)), EpisodePostprocess(config_of(robot))
     for _ in range(4):
         used.command(chunk(rng), "pick up the can")
     last = chunk(rng)
@@ -186,10 +162,10 @@ def test_no_rotation_is_zero() -> None:
 
 
 def test_actions_are_the_oracles(oracle: Mapping[str, Tensor], oracle_statistics: dict[str, Any]) -> None:
-    stats = ActionStats.from_statistics(oracle_statistics, GOOGLE)
+    low, high, mask = read_bounds(oracle_statistics[GOOGLE_ROBOT.unnorm_key], "action", "fractal", 7)
     normalized = clip_and_binarize(oracle["policy0.samples"][0].numpy())
     assert np.allclose(normalized, oracle["policy0.actions_normalized"], rtol=0, atol=1e-9)
-    assert np.allclose(stats.unnormalize(normalized), oracle["policy0.actions"], rtol=0, atol=1e-9)
+    assert np.allclose(unnormalize(normalized, low, high, mask), oracle["policy0.actions"], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("horizon", "alpha"), [(1, 0.1), (2, 0.1), (7, 0.1), (4, 1.0), (16, 0.0)])
@@ -199,18 +175,10 @@ def test_ensemble_is_the_oracles(oracle: Mapping[str, Tensor], horizon: int, alp
     assert np.allclose(actions, oracle[f"rec20a.ensemble.h{horizon}.a{alpha}"], rtol=0, atol=1e-9)
 
 
-class RecordedStats(ActionStats):
-    """The oracle's recorded chunks are already un-normalised."""
-
-    def unnormalize(self, actions: NDArray[np.floating]) -> NDArray[np.float64]:
-        return np.asarray(actions, np.float64)
-
-
-@pytest.mark.parametrize("key", [GOOGLE, WIDOWX])
-def test_commands_are_the_oracles(oracle: Mapping[str, Tensor], key: str) -> None:
+@pytest.mark.parametrize("robot", ROBOTS.values())
+def test_commands_are_the_oracles(oracle: Mapping[str, Tensor], robot: Robot) -> None:
     """A whole recorded episode: ensemble, axis-angle, gripper and, for the sticky one, its state after every step."""
-    robot = ROBOTS[key]
-    post = EpisodePostprocess(robot, RecordedStats(LOW, HIGH, MASK))
+    post = EpisodePostprocess(config_of(robot))  # the recorded chunks are de-normalised already: bounds of +-1
     resets = set(oracle["rec20a.reset_before_step"].tolist())
     chunks = oracle["rec20a.chunks"].numpy()
     states = oracle[f"rec20a.{robot.name}.sticky_state"].numpy()
@@ -223,8 +191,3 @@ def test_commands_are_the_oracles(oracle: Mapping[str, Tensor], key: str) -> Non
         if post.gripper is not None:
             g = post.gripper
             assert [g.is_holding, g.num_held, g.held, g.reference] == pytest.approx(states[step].tolist())
-
-
-def test_oracle_statistics_hold_the_published_quantiles(oracle_statistics: dict[str, Any]) -> None:
-    stats = ActionStats.from_statistics(oracle_statistics, WIDOWX)
-    assert stats.low[0] == -0.02872725307941437 and json.dumps(stats.mask.tolist()).count("false") == 1
