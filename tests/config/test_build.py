@@ -58,6 +58,37 @@ def test_model_gets_every_model_key():
     assert arms.baseline.loaded is arms.policy.loaded  # one set of weights in memory
 
 
+@pytest.mark.parametrize(
+    ("words", "low"), [(["suite=libero_goal"], -0.5), (["suite=toy", "model.unnorm_key=libero_spatial"], -0.75)]
+)
+def test_a_published_model_takes_its_statistics_from_the_suite(tmp_path, words, low):
+    from vlacache.models.twin import write_openvla_twin
+
+    write_openvla_twin(tmp_path / "twin", "openvla_oft")
+    statistics = tmp_path / "twin" / "dataset_statistics.json"
+    data = json.loads(statistics.read_text())
+    data["libero_goal_no_noops"]["action"]["q01"][0] = -0.5
+    statistics.write_text(json.dumps(data))
+    chosen = [f"model.checkpoint={tmp_path / 'twin'}", "model=openvla_oft", "cache=official", "device=cpu"]
+    arms = build_arms(compose_run([*words, *chosen]).config)
+    assert arms.baseline.loaded.model.config.action_low[0] == low
+    assert (arms.views, arms.grid, arms.num_layers) == (("agentview", "wrist"), (4, 4), 4)
+    assert arms.checkpoint.startswith("twin@") and arms.baseline.weights == "untrained"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "needs its published weights"),
+        (["model.checkpoint=openvla/openvla-7b", "model.revision=main"], "expected the commit hash"),
+        (["model.checkpoint=openvla/openvla-7b/x"], "expected a folder or a hub id"),
+    ],
+)
+def test_a_published_model_without_weights_is_refused(words, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        build_arms(compose_run(["model=openvla", "suite=libero_spatial", "device=cpu", *words]).config)
+
+
 def test_another_seed_is_another_episode_but_the_same_model():
     import torch
 

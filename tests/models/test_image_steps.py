@@ -11,13 +11,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from vlacache.models.preprocess import (
-    crop_centre,
-    frames_from_observation,
-    jpeg_round_trip,
-    resize_bicubic,
-    resize_lanczos,
-)
+from vlacache.models import preprocess
+from vlacache.models.preprocess import frames_from_observation, jpeg_round_trip, resize_bicubic
 from vlacache.types import Observation
 
 
@@ -29,6 +24,16 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     picture = np.stack(waves, axis=-1) + rng.normal(0, 6, (height, width, 3))
     picture[height // 3 :, width // 2 :] += 60
     return picture.clip(0, 255).astype(np.uint8)
+
+
+def resize_lanczos(picture: np.ndarray, size: int) -> np.ndarray:
+    frames = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    return preprocess.resize_lanczos(frames, size)[0].permute(1, 2, 0).numpy()
+
+
+def crop_centre(picture: np.ndarray) -> np.ndarray:
+    frames = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    return preprocess.crop_centre(frames)[0].permute(1, 2, 0).numpy()
 
 
 def lanczos(x: float) -> float:
@@ -145,3 +150,5 @@ def test_steps_that_leave_another_size_are_refused() -> None:
     observation = Observation({"agentview": photo(64, 64)}, "", None, 0)
     with pytest.raises(ValueError, match="expected 56 px at the end"):
         frames_from_observation(observation, ("agentview",), 56, ("jpeg",))
+    with pytest.raises(ValueError, match="those of pictures before those of frames"):
+        frames_from_observation(observation, ("agentview",), 56, ("lanczos", "jpeg"))

@@ -47,7 +47,8 @@ def loaded(request: pytest.FixtureRequest, models: dict[str, LoadedModel]) -> Lo
 
 def tower_input(picture: np.ndarray) -> Tensor:
     """The published LIBERO steps at the twin's size."""
-    return torch.from_numpy(crop_centre(resize_lanczos(jpeg_round_trip(picture), 56)))
+    frames = torch.from_numpy(jpeg_round_trip(picture)).permute(2, 0, 1)[None]
+    return crop_centre(resize_lanczos(frames, 56))[0].permute(1, 2, 0)
 
 
 def prompt_ids(loaded: LoadedModel, instruction: str) -> list[int]:
@@ -188,7 +189,13 @@ def test_pictures_that_do_not_fit_are_refused(loaded: LoadedModel) -> None:
     seen = observation(size=256)
     as_float = {view: p.astype(np.float32) / 255 for view, p in seen.images.items()}
     grey = {view: p[..., 0] for view, p in seen.images.items()}
-    for images, message in ((as_float, "expected uint8"), (grey, "expected uint8"), ({}, "camera 'agentview'")):
+    oblong = {view: p[:200] for view, p in seen.images.items()}
+    small = {view: p[:48, :48] for view, p in seen.images.items()}
+    square = "square pictures of at least 56 px"
+    for images, message in (
+        (as_float, "expected uint8"), (grey, "expected uint8"), ({}, "camera 'agentview'"), (oblong, square),
+        (small, square),
+    ):  # fmt: skip
         policy.reset(0)
         with pytest.raises(ValueError, match=message):
             policy.infer(replace(seen, images=images))

@@ -167,7 +167,7 @@ def test_config_statistics_serve_where_there_is_no_file(folders: dict[str, Path]
     statistics = folders["openvla"] / "dataset_statistics.json"
     own = json.loads(statistics.read_text())["libero_spatial_no_noops"]
     statistics.unlink()
-    with pytest.raises(ValueError, match="norm_stats in config.json or a dataset_statistics.json"):
+    with pytest.raises(ValueError, match=r"norm_stats in config.json or a dataset_statistics.json"):
         load("openvla", folders["openvla"])
     edit(folders["openvla"] / "config.json", lambda data: data.update(norm_stats={"bridge_orig": own}))
     loaded = load("openvla", folders["openvla"], unnorm_key=None)  # the only one there is
@@ -207,7 +207,7 @@ def test_towers_by_timm_name_and_by_size(folders: dict[str, Path]) -> None:
     data = json.loads((folder / "config.json").read_text())
     assert read_towers(folder, data) == (DINO, SIGLIP)
     (folder / "towers.json").unlink()
-    with pytest.raises(ValueError, match="give their sizes in towers.json"):
+    with pytest.raises(ValueError, match=r"give their sizes in towers.json"):
         read_towers(folder, data)
     dino, siglip = read_towers(folder, {**data, "timm_model_ids": list(TOWERS), "image_sizes": [224, 224]})
     assert dino.mean == (0.484375, 0.455078125, 0.40625), "rounded constants of the saved processor, not the nominal"

@@ -111,9 +111,10 @@ class CachedPolicy:
         """Normalised actions [T, dim] -> float32[T, dim] (one action where chunks are ensembled) in spec units."""
         config = self._model.config
         if not np.isfinite(actions).all():
+            num_bad = np.count_nonzero(~np.isfinite(actions))
             raise RuntimeError(
-                f"{self.name}: expected finite actions, got {np.count_nonzero(~np.isfinite(actions))} of {actions.size} "
-                "entries that are not; check the weights, or use model.dtype=float32"
+                f"{self.name}: expected finite actions, got {num_bad} of {actions.size} entries that are not; check "
+                "the weights, or use model.dtype=float32"
             )
         if self._commands is not None:
             return self._commands.command(actions, instruction)[None].astype(np.float32)
@@ -134,7 +135,7 @@ class CachedPolicy:
     def _preprocess(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor | None]:
         config = self._model.config
         size = config.towers[0].image_size
-        frames = frames_from_observation(observation, config.views, size, config.image_steps).to(self._device)
+        frames = frames_from_observation(observation, config.views, size, config.image_steps, self._device)
         proprio = None
         if config.proprio_dim is not None:
             raw = proprio_from_observation(observation, config.proprio_dim).to(self._device)

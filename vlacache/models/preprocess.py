@@ -1,7 +1,7 @@
 """From an observation to tensors. Resizing belongs to the model, so that every simulator renders one size.
 
-A model lists its image steps; each takes uint8[H, W, 3] and the model's image size and gives uint8 again. The
-published LIBERO scripts do these steps in TensorFlow; here they are its formulas.
+A model lists its image steps; each takes uint8 pixels and the model's image size and gives uint8 again. The published
+LIBERO scripts do these steps in TensorFlow; here they are its formulas.
 """
 
 from __future__ import annotations
@@ -28,16 +28,20 @@ CROP_AREA = 0.9
 
 
 def frames_from_observation(
-    observation: Observation, views: tuple[str, ...], image_size: int, steps: Sequence[ImageStep] = ("bilinear",)
+    observation: Observation,
+    views: tuple[str, ...],
+    image_size: int,
+    steps: Sequence[ImageStep] = ("bilinear",),
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Stack the model's views after its image steps.
 
     Returns:
-        uint8[V, 3, image_size, image_size] on the CPU.
+        uint8[V, 3, image_size, image_size] on ``device``.
 
     Raises:
-        ValueError: a missing camera, a picture that is not uint8[H, W, 3], views of different size, or steps that
-            leave another size (a crop keeps the size of what it gets).
+        ValueError: a missing camera, a picture that is not uint8[H, W, 3], views of different size, for LIBERO's steps
+            a picture that is not square or too small, or steps that leave another size.
     """
     pictures = []
     for view in views:
@@ -47,20 +51,30 @@ def frames_from_observation(
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise ValueError(f"picture of {view!r}: expected uint8[H, W, 3], got {picture.dtype}{list(picture.shape)}")
         pictures.append(picture)
-    if len({p.shape for p in pictures}) > 1:
+    shapes = {p.shape for p in pictures}
+    if len(shapes) > 1:
         raise ValueError(f"observation: expected views of one size, got {[p.shape for p in pictures]}")
-    frames = torch.stack([_as_frame(picture, image_size, steps) for picture in pictures])
+    height, width, _ = shapes.pop()
+    if "crop" in steps and (height != width or height < image_size):
+        raise ValueError(
+            f"observation: expected square pictures of at least {image_size} px (what it was trained on), "
+            f"got {height}x{width}; set the simulator's image size"
+        )
+    on_host = [step for step in steps if step in PICTURE_STEPS]
+    on_device = [step for step in steps if step in FRAME_STEPS]
+    if [*on_host, *on_device] != list(steps):
+        raise ValueError(f"image steps {list(steps)}: expected those of pictures before those of frames")
+    for host_step in on_host:
+        pictures = [PICTURE_STEPS[host_step](picture, image_size) for picture in pictures]
+    stacked = torch.stack([torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures])
+    frames = stacked.to(device).permute(0, 3, 1, 2)
+    for device_step in on_device:
+        frames = FRAME_STEPS[device_step](frames, image_size)
     if frames.shape[-2:] != (image_size, image_size):
         raise ValueError(
             f"image steps {list(steps)}: expected {image_size} px at the end, got {list(frames.shape[-2:])}"
         )
-    return frames
-
-
-def _as_frame(picture: NDArray[np.uint8], image_size: int, steps: Sequence[ImageStep]) -> Tensor:
-    for step in steps:
-        picture = STEPS[step](picture, image_size)
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    return frames.contiguous()
 
 
 def resize_bilinear(picture: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
@@ -86,66 +100,66 @@ def jpeg_round_trip(picture: NDArray[np.uint8], image_size: int = 0) -> NDArray[
     return np.array(Image.open(buffer))
 
 
-def resize_lanczos(picture: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+def resize_lanczos(frames: Tensor, image_size: int) -> Tensor:
     """``tf.image.resize(method="lanczos3", antialias=True)``, then rounded (halves to even) and clipped.
 
-    Unlike Pillow's, it does not round between the two axes.
+    Unlike Pillow's, it does not round between the two axes. uint8[V, 3, H, W] -> uint8[V, 3, size, size].
     """
-    rows = _lanczos_weights(picture.shape[0], image_size)
-    columns = _lanczos_weights(picture.shape[1], image_size)
-    return _separable(picture, rows, columns).round_().clamp_(0, 255).byte().numpy()
+    rows, columns = (_lanczos_weights(length, image_size, frames.device) for length in frames.shape[-2:])
+    return _separable(frames, rows, columns).round_().clamp_(0, 255).byte()
 
 
-def crop_centre(picture: NDArray[np.uint8], image_size: int = 0) -> NDArray[np.uint8]:
+def crop_centre(frames: Tensor, image_size: int = 0) -> Tensor:
     """Cut out the middle ``CROP_AREA`` and stretch it to the old size: ``crop_and_resize``, then saturate to uint8.
 
     The result is ``floor(255.5 x)`` of the interpolated value x in [0, 1], as ``convert_image_dtype`` has it.
+    uint8[V, 3, H, W] -> same.
     """
-    rows, columns = (_crop_weights(length) for length in picture.shape[:2])
-    cropped = _separable(picture, rows, columns).div_(255.0).clamp_(0.0, 1.0)
-    return cropped.mul_(255.5).floor_().clamp_(0, 255).byte().numpy()
+    rows, columns = (_crop_weights(length, frames.device) for length in frames.shape[-2:])
+    return _separable(frames, rows, columns).mul_(255.5 / 255.0).floor_().clamp_(0, 255).byte()
 
 
-STEPS: dict[ImageStep, Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]] = {
+#: Steps on single pictures, on the host. They come first.
+PICTURE_STEPS: dict[ImageStep, Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]] = {
     "bilinear": resize_bilinear,
     "bicubic": resize_bicubic,
     "jpeg": jpeg_round_trip,
-    "lanczos": resize_lanczos,
-    "crop": crop_centre,
 }
+#: Steps on all views together, on the model's device: two matrix products each.
+FRAME_STEPS: dict[ImageStep, Callable[[Tensor, int], Tensor]] = {"lanczos": resize_lanczos, "crop": crop_centre}
 
 
-def _separable(picture: NDArray[np.uint8], rows: Tensor, columns: Tensor) -> Tensor:
-    """float32[h, w, 3]: ``rows`` [h, H] and ``columns`` [w, W] applied along the two axes."""
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).float()
-    height, width, channels = pixels.shape
-    vertical = (rows @ pixels.reshape(height, width * channels)).view(-1, width, channels)
-    return torch.matmul(columns, vertical)
+def _separable(frames: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """float64[V, 3, h, w]: ``rows`` [h, H] and ``columns`` [w, W] applied along the two axes.
+
+    In float64, so that no device's reduced-precision products (TF32) move a value over a rounding edge.
+    """
+    return rows @ frames.double() @ columns.T
 
 
 @functools.lru_cache(maxsize=16)
-def _lanczos_weights(length: int, target: int) -> Tensor:
-    """float32[target, length] Lanczos-3 weights at pixel centres, widened when shrinking, each row summing to 1."""
+def _lanczos_weights(length: int, target: int, device: torch.device) -> Tensor:
+    """float64[target, length] Lanczos-3 weights at pixel centres, widened when shrinking, each row summing to 1."""
     scale = length / target
     width = max(scale, 1.0)
     centre = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
     x = (torch.arange(length, dtype=torch.float64) + 0.5 - centre) / width
     weights = torch.where(x.abs() < 3.0, torch.sinc(x) * torch.sinc(x / 3.0), 0.0)
-    return (weights / weights.sum(dim=1, keepdim=True)).float()
+    return (weights / weights.sum(dim=1, keepdim=True)).to(device)
 
 
 @functools.lru_cache(maxsize=16)
-def _crop_weights(length: int) -> Tensor:
-    """float32[length, length] bilinear weights; the crop's first and last sample fall on its edges."""
+def _crop_weights(length: int, device: torch.device) -> Tensor:
+    """float64[length, length] bilinear weights; the crop's first and last sample fall on its edges."""
     side = math.sqrt(CROP_AREA)
     start = (1.0 - side) / 2.0 * (length - 1)
-    at = start + torch.arange(length, dtype=torch.float64) * side * (length - 1) / max(length - 1, 1)
+    at = start + torch.arange(length, dtype=torch.float64) * side
     lower = at.floor().long()
     weights = torch.zeros(length, length, dtype=torch.float64)
     index = torch.arange(length)
     weights[index, lower] = 1.0 - (at - lower)
     weights[index, (lower + 1).clamp_max(length - 1)] += at - lower
-    return weights.float()
+    return weights.to(device)
 
 
 def proprio_from_observation(observation: Observation, proprio_dim: int) -> Tensor:
