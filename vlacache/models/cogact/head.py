@@ -29,6 +29,9 @@ class DiffusionHead(nn.Module):
         self.net = DiT(config)
         self.schedule = DDIMSchedule.build(num_steps)
         self.guidance = guidance
+        # On the CPU even while a model is laid out on the meta device: no file fills it.
+        timesteps = torch.tensor(self.schedule.timesteps, device="cpu")
+        self.register_buffer("timesteps", timesteps, persistent=False)
 
     @property
     def is_guided(self) -> bool:
@@ -42,9 +45,8 @@ class DiffusionHead(nn.Module):
         z = cognition.to(dtype)
         if self.is_guided:
             z = torch.cat([z, net.z_embedder.uncondition])
-        timesteps = torch.tensor(self.schedule.timesteps, device=z.device)
         # [steps, rows, D]: the condition tokens of the whole sampling in two small products.
-        conditions = net.t_embedder(timesteps)[:, None] + net.z_embedder(z)
+        conditions = net.t_embedder(self.timesteps)[:, None] + net.z_embedder(z)
 
         def predict(x: Tensor, index: int) -> Tensor:
             eps = net.denoise(x.expand(z.shape[0], -1, -1), conditions[index])
