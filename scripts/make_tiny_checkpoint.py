@@ -13,12 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from vlacache.models.cogact.twin import write_cogact_twin
 from vlacache.models.twin import write_openvla_twin
 
 #: Model name -> writer of its twin, called with the folder and ``seed``.
 WRITERS: dict[str, Callable[..., None]] = {
     name: partial(write_openvla_twin, name=name) for name in ("openvla", "openvla_oft")
-}
+} | {"cogact": write_cogact_twin}
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     options = parser.parse_args()
     WRITERS[options.model](options.output, seed=options.seed)
-    size = sum(file.stat().st_size for file in options.output.iterdir())
+    size = sum(file.stat().st_size for file in options.output.rglob("*") if file.is_file())
     print(f"{options.output}: {options.model} twin, {size / 2**20:.1f} MiB, untrained")
 
 

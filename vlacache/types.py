@@ -5,8 +5,9 @@ Letters: H, W pixels; P patches of all cameras; S proprio dimension; T actions i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -70,6 +71,12 @@ class ActionSpec:
 
 #: robosuite OSC_POSE as LIBERO uses it: 1.0 = 5 cm / 0.5 rad, last entry -1 opens and +1 closes.
 LIBERO_ACTION_SPEC = ActionSpec(dim=7, translation="normalized", rotation="axis_angle", gripper="plus_one_closes")
+
+#: SIMPLER's end-effector deltas (m, rad, no scaling or bounds). The Google robot's gripper entry is a relative command.
+SIMPLER_GOOGLE_ACTION_SPEC = ActionSpec(
+    dim=7, translation="metre", rotation="axis_angle", gripper="plus_one_closes", low=-math.inf, high=math.inf
+)
+SIMPLER_WIDOWX_ACTION_SPEC = replace(SIMPLER_GOOGLE_ACTION_SPEC, gripper="plus_one_opens")
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,20 @@ def test_a_published_model_without_weights_is_refused(words, message):
         build_arms(compose_run(["model=openvla", "suite=libero_spatial", "device=cpu", *words]).config)
 
 
+@pytest.mark.parametrize(
+    ("key", "camera"), [("bridge_orig", "3rd_view_camera"), ("fractal20220817_data", "overhead_camera")]
+)
+def test_cogact_takes_its_robot_from_the_statistics(tmp_path, key, camera):
+    from vlacache.models.cogact.twin import write_cogact_twin
+
+    write_cogact_twin(tmp_path / "twin")
+    words = ["model=cogact", f"model.checkpoint={tmp_path / 'twin'}", "suite=toy", "device=cpu"]
+    arms = build_arms(compose_run([*words, f"model.unnorm_key={key}"]).config)
+    assert arms.views == (camera,) and arms.baseline.num_open_loop_steps == 1
+    with pytest.raises(ValueError, match=r"model\.unnorm_key: expected one of .*got 'toy'"):
+        build_arms(compose_run(words).config)
+
+
 def test_another_seed_is_another_episode_but_the_same_model():
     import torch
 

@@ -54,3 +54,11 @@ def test_constants_scale_to_small_models(oft_layout: TokenLayout) -> None:
     assert scale_layer(15, 8) == 4
     assert scale_layer(31, 6) == 5  # never past the last layer
     assert oft_layout.scale_count(128) == 8
+
+
+def test_a_cognition_token_is_the_only_row_read_for_relevance() -> None:
+    parts = [("bos", "bos", 1), ("a", "vision", 16), ("text", "text", 3)]
+    plain = TokenLayout.build(parts, (4, 4))
+    cognition = TokenLayout.build([*parts, ("cognition", "cognition", 1)], (4, 4))
+    assert plain.relevance_positions("text", "action") == [17, 18, 19]
+    assert cognition.relevance_positions("text", "action") == [20]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.models.manifests import expand
 from vlacache.models.filling import plan_fill
 from vlacache.models.openvla import empty_model, key_rules
 from vlacache.models.published import full_size
@@ -23,21 +24,6 @@ MANIFEST = json.loads((Path(__file__).parent / "data" / "openvla_keys.json").rea
 SHARDS, HEAD, PROPRIO = MANIFEST
 #: Of checkpoints.md's tower table: tensors and parameters.
 TOWERS = {"featurizer": (343, 303_230_976), "fused_featurizer": (342, 427_680_704)}
-
-
-def expand(pattern: str) -> list[str]:
-    """``a{0..1}.{x,y}`` -> ``a0.x, a0.y, a1.x, a1.y``."""
-    parts = re.split(r"\{(.*?)\}", pattern)
-    options = []
-    for index, part in enumerate(parts):
-        bounds = re.fullmatch(r"(\d+)\.\.(\d+)", part)
-        if index % 2 == 0:
-            options.append([part])
-        elif bounds:
-            options.append([str(i) for i in range(int(bounds[1]), int(bounds[2]) + 1)])
-        else:
-            options.append(part.split(","))
-    return ["".join(chosen) for chosen in itertools.product(*options)]
 
 
 def published(file: str) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal, get_args
 
-SpanKind = Literal["bos", "vision", "proprio", "text", "action", "stop"]
+SpanKind = Literal["bos", "vision", "proprio", "text", "cognition", "action", "stop"]
 
 #: The method's constants were chosen for 32 layers and 256 patches a view (official code and paper).
 REFERENCE_LAYERS = 32
@@ -108,6 +108,14 @@ class TokenLayout:
     def positions(self, *kinds: SpanKind) -> list[int]:
         """Ascending prompt positions of all spans of the given kinds."""
         return [p for s in self.spans if s.kind in kinds for p in range(s.start, s.stop)]
+
+    def relevance_positions(self, *kinds: SpanKind) -> list[int]:
+        """Ascending positions of the rows that say what the task looks at, for a policy that reads ``kinds``.
+
+        Where the prompt ends in a cognition token (CogACT), its row alone: nothing else of the decoder's output is
+        used, and it attends to the whole instruction.
+        """
+        return self.positions("cognition") or self.positions(*kinds)
 
     def scale_count(self, count: int) -> int:
         """A per-view count made for 256 patches, scaled to this grid: ``k P / 256`` rounded half up, at most P."""

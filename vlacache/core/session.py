@@ -122,7 +122,7 @@ class CacheSession:
         entropy = self._entropy_layers() if self.policy.needs_entropy else frozenset()
         if self._silent_calls or not (relevance or entropy):
             return None
-        positions = torch.tensor(layout.positions(*self.policy.relevance_kinds), device=self._device)
+        positions = torch.tensor(layout.relevance_positions(*self.policy.relevance_kinds), device=self._device)
         rows = sample_rows(positions, self.policy.readout.relevance_rows)
         request = ReadoutRequest(relevance, rows, entropy, self.policy.readout.entropy_rows)
         return Readout(request, layout, causal=causal)

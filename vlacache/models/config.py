@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlacache.core.flops import DecoderShape
+from vlacache.models.cogact.dit import DiTConfig
 
-HeadKind = Literal["l1_chunk", "token_bins"]
+HeadKind = Literal["l1_chunk", "token_bins", "diffusion"]
+#: Robots whose commands CogACT's post-processing makes, see ``vlacache.models.cogact.robots``.
+RobotName = Literal["google_robot", "widowx_bridge"]
 #: One step from a rendered picture to the tower's input, see ``vlacache.models.preprocess``.
 ImageStep = Literal["bilinear", "bicubic", "jpeg", "lanczos", "crop"]
 #: What becomes of the gripper entry after de-normalisation, see ``vlacache.models.heads``.
@@ -74,7 +77,8 @@ class VLAConfig:
         name: config name. views: camera names in token order. towers: one or two; features are concatenated.
         projector_hidden: width of the projector's first layer.
         causal: causal (OpenVLA) or bidirectional (OFT) attention.
-        head: ``l1_chunk`` (OFT: placeholders, L1 regression) or ``token_bins`` (OpenVLA: 256 bins, autoregressive).
+        head: ``l1_chunk`` (OFT: placeholders, L1 regression), ``token_bins`` (OpenVLA: 256 bins, autoregressive) or
+            ``diffusion`` (CogACT: a denoiser conditioned on the last token).
         chunk_length, action_dim: T and the size of an action. proprio_dim: S, or None without proprio token.
         num_action_bins: bins a dimension (token_bins). prompt: template with ``{instruction}``.
         action_low, action_high: de-normalisation of [-1, 1] per dimension; identity by default.
@@ -82,6 +86,7 @@ class VLAConfig:
         proprio_low, proprio_high, proprio_mask: normalisation of proprio to [-1, 1] per dimension.
         vocab_padding: rows at the end of the vocabulary that are no tokens; action ids end before them.
         image_steps: from the rendered picture to ``image_size``, in order. gripper: rule for the last action entry.
+        denoiser: sizes of the diffusion head, else None. robot: whose ensemble and gripper rules follow it.
     """
 
     name: str
@@ -106,6 +111,8 @@ class VLAConfig:
     vocab_padding: int = 0
     image_steps: tuple[ImageStep, ...] = ("bilinear",)
     gripper: GripperRule = "as_is"
+    denoiser: DiTConfig | None = None
+    robot: RobotName | None = None
 
     def __post_init__(self) -> None:
         sizes = {(t.image_size, t.patch_size) for t in self.towers}
@@ -113,6 +120,11 @@ class VLAConfig:
             raise ValueError(f"{self.name}: towers must share image and patch size, got {sorted(sizes)}")
         if self.proprio_dim is not None and len(self.proprio_low) != self.proprio_dim:
             raise ValueError(f"{self.name}: expected {self.proprio_dim} proprio bounds, got {len(self.proprio_low)}")
+        if (self.head == "diffusion") != (self.denoiser is not None):
+            raise ValueError(f"{self.name}: a denoiser belongs to head='diffusion' alone, got head={self.head!r}")
+        if self.denoiser is not None and self.denoiser.token_size != self.decoder.hidden_size:
+            width, got = self.decoder.hidden_size, self.denoiser.token_size
+            raise ValueError(f"{self.name}: expected the denoiser's token_size to be the decoder's {width}, got {got}")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -123,6 +135,11 @@ class VLAConfig:
     def num_action_tokens(self) -> int:
         """Action entries of one chunk."""
         return self.chunk_length * self.action_dim
+
+    @property
+    def num_executable(self) -> int:
+        """Actions that a call returns: the chunk, or one where a robot's rules ensemble the chunks of all steps."""
+        return self.chunk_length if self.robot is None else 1
 
     @property
     def num_tokens(self) -> int:
@@ -151,6 +168,8 @@ class VLAConfig:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         values["towers"] = tuple(_tower_from_dict(tower) for tower in data["towers"])
         values["decoder"] = DecoderConfig(**data["decoder"])
+        if data.get("denoiser") is not None:
+            values["denoiser"] = DiTConfig(**data["denoiser"])
         return cls(**values)
 
 

@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vlacache.models import openvla
+from vlacache.models.cogact import checkpoint as cogact
+from vlacache.models.cogact.robots import ROBOTS
 from vlacache.models.config import VLAConfig
 from vlacache.models.hub import find_checkpoint
 from vlacache.models.prismatic import VLAModel
@@ -29,7 +31,7 @@ TOKENIZER_FILE = "tokenizer.json"
 PACKAGED = Path(__file__).parent / "checkpoints"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 #: Models that exist as published checkpoints only.
-PUBLISHED_MODELS = ("openvla", "openvla_oft")
+PUBLISHED_MODELS = ("openvla", "openvla_oft", "cogact")
 #: De-normalised actions of OpenVLA's SIMPLER data sets (Bridge, RT-1) as they leave the network.
 BRIDGE_ACTION_SPEC = ActionSpec(dim=7, translation="metre", rotation="euler_xyz", gripper="plus_one_opens")
 
@@ -39,7 +41,7 @@ class ModelConfig:
     """What a run asks for.
 
     Attributes:
-        name: ``tiny_oft``, ``tiny_openvla``, ``openvla`` or ``openvla_oft``.
+        name: ``tiny_oft``, ``tiny_openvla``, ``openvla``, ``openvla_oft`` or ``cogact``.
         checkpoint: folder with config.json and model.safetensors, ``builtin`` for the one that ships with the package,
             or None for seeded, untrained weights. Published models: folder or hub id, required.
         revision: commit of a hub id (not for local folders).
@@ -88,6 +90,8 @@ class LoadedModel:
     @property
     def action_spec(self) -> ActionSpec:
         """Meaning of the model's actions: those of the tiny models and of LIBERO data sets are robosuite's."""
+        if self.model.config.robot is not None:
+            return ROBOTS[self.model.config.robot].action_spec
         is_bridge = self.info.name in PUBLISHED_MODELS and self.model.config.gripper == "as_is"
         return BRIDGE_ACTION_SPEC if is_bridge else LIBERO_ACTION_SPEC
 
@@ -117,11 +121,16 @@ def load_model(config: ModelConfig) -> LoadedModel:
 
 def _load_published(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     assert config.checkpoint is not None  # _check() has refused that
-    folder = find_checkpoint(
-        config.checkpoint, config.revision, patterns=openvla.PATTERNS, ignore=openvla.IGNORED_FILES
-    )
-    model = openvla.load_openvla(folder.path, config.name, config.unnorm_key, device=device, dtype=dtype)
-    tokenizer = openvla.load_llama_tokenizer(folder.path, config.input_ids, model.config.num_tokens)
+    patterns = cogact.PATTERNS if config.name == "cogact" else openvla.PATTERNS
+    folder = find_checkpoint(config.checkpoint, config.revision, patterns=patterns, ignore=openvla.IGNORED_FILES)
+    if config.name == "cogact":
+        model = cogact.load_cogact(folder.path, config.unnorm_key, device=device, dtype=dtype)
+        tokenizer: TextTokenizer = cogact.load_cognition_tokenizer(
+            folder.path, config.input_ids, model.config.num_tokens, is_from_hub=config.revision is not None
+        )
+    else:
+        model = openvla.load_openvla(folder.path, config.name, config.unnorm_key, device=device, dtype=dtype)
+        tokenizer = openvla.load_llama_tokenizer(folder.path, config.input_ids, model.config.num_tokens)
     weights = "untrained" if read_json(folder.path / "config.json").get(UNTRAINED_KEY) else "trained"
     return wrap_model(model, tokenizer, weights, folder.label, config.device, config.num_open_loop_steps)
 
@@ -141,10 +150,10 @@ def wrap_model(
     """
     model = model.to(device).eval().requires_grad_(False)
     config = model.config
-    steps = config.chunk_length if num_open_loop_steps is None else num_open_loop_steps
-    if not 1 <= steps <= config.chunk_length:
+    steps = config.num_executable if num_open_loop_steps is None else num_open_loop_steps
+    if not 1 <= steps <= config.num_executable:
         raise ValueError(
-            f"model.num_open_loop_steps: expected 1..{config.chunk_length} (chunk of {config.name}), got {steps}"
+            f"model.num_open_loop_steps: expected 1..{config.num_executable} (chunk of {config.name}), got {steps}"
         )
     info = ModelInfo(
         config.name, weights, checkpoint, str(model.dtype).removeprefix("torch."), config.decoder.num_layers,

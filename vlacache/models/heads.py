@@ -94,7 +94,8 @@ def unnormalize(
     Args:
         actions: [..., dim]. mask: empty for all. epsilon: added to the range (OFT: 1e-8, OpenVLA: none).
     """
-    values, lower, upper = np.asarray(actions, np.float64), np.asarray(low), np.asarray(high)
+    # The sum keeps the dtype of the actions, as in the published code: float32 from a regression or diffusion head.
+    values, lower, upper = np.asarray(actions), np.asarray(low), np.asarray(high)
     scaled = 0.5 * (values + 1.0) * (upper - lower + epsilon) + lower
     return np.where(mask, scaled, values) if mask else scaled
 

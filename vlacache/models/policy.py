@@ -18,6 +18,9 @@ from vlacache.core.layout import TokenLayout
 from vlacache.core.policies.base import CachePolicy
 from vlacache.core.session import CacheSession
 from vlacache.core.timing import StageTimer
+from vlacache.models.cogact.diffusion import episode_noise
+from vlacache.models.cogact.head import DiffusionHead
+from vlacache.models.cogact.postprocess import EpisodePostprocess
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel
 from vlacache.models.heads import (
@@ -58,6 +61,8 @@ class CachedPolicy:
         self._is_first_call = True
         self._prompts: dict[str, Tensor] = {}
         self._head_rows_of: dict[TokenLayout, Tensor] = {}
+        self._commands = EpisodePostprocess(self._model.config) if self._model.config.head == "diffusion" else None
+        self._seed = 0
 
     @property
     def resolved_cache(self) -> dict[str, Any]:
@@ -68,6 +73,9 @@ class CachedPolicy:
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
         self.session.reset(seed)
+        self._seed = seed
+        if self._commands is not None:
+            self._commands.reset()
 
     @torch.inference_mode()
     def infer(self, observation: Observation) -> ActionChunk:
@@ -90,17 +98,17 @@ class CachedPolicy:
             embeds = self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
             call = PrefillCall(self.session.kv, self._model.config.causal, readout, self._aside)
             hidden = self._model.decoder.prefill(embeds, segments, head_rows, call)
-        actions = self._act(hidden, layout.num_tokens)
+        actions = self._act(hidden, layout.num_tokens, observation.step)
         with timer.stage("decide"):
             self.session.commit(decision, readout)
         with timer.stage("postprocess"):
-            executed = self._executed(actions)
+            executed = self._executed(actions, observation.instruction)
         stats = self._stats(timer.finish(), layout, decision, readout, head_rows.numel())
         self._is_first_call = False
         return ActionChunk(executed, stats, self._trace(layout, decision))
 
-    def _executed(self, actions: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Normalised actions [T * dim] -> float32[T, dim] in the action spec's units."""
+    def _executed(self, actions: NDArray[np.floating], instruction: str) -> NDArray[np.float32]:
+        """Normalised actions [T, dim] -> float32[T, dim] (one action where chunks are ensembled) in spec units."""
         config = self._model.config
         if not np.isfinite(actions).all():
             num_bad = np.count_nonzero(~np.isfinite(actions))
@@ -108,6 +116,8 @@ class CachedPolicy:
                 f"{self.name}: expected finite actions, got {num_bad} of {actions.size} entries that are not; check "
                 "the weights, or use model.dtype=float32"
             )
+        if self._commands is not None:
+            return self._commands.command(actions, instruction)[None].astype(np.float32)
         executed = unnormalize(
             actions.reshape(-1, config.action_dim),
             config.action_low,
@@ -159,9 +169,17 @@ class CachedPolicy:
             self._head_rows_of[layout] = torch.tensor(self._model.head_rows(layout), device=self._device)
         return self._head_rows_of[layout]
 
-    def _act(self, hidden: Tensor, position: int) -> NDArray[np.floating]:
-        """Normalised actions [T * dim] from the head's rows; decodes token by token where the head is of that kind."""
+    def _act(self, hidden: Tensor, position: int, step: int) -> NDArray[np.floating]:
+        """Normalised actions [T * dim] or [T, dim] from the head's rows.
+
+        Decodes token by token or denoises where the head is of that kind. ``step``: env step, fixes the noise.
+        """
         head = self._model.head
+        if isinstance(head, DiffusionHead):
+            with self._timer.stage("action_head"):
+                config = self._model.config
+                noise = episode_noise(self._seed, step, (config.chunk_length, config.action_dim))
+                return head(hidden, noise.to(self._device)).float().cpu().numpy()
         if isinstance(head, L1ChunkHead):
             with self._timer.stage("action_head"):
                 return head(hidden).float().cpu().numpy()
@@ -218,7 +236,7 @@ class CachedPolicy:
             macs += sum(readout_macs(shape, sampled[layer], layout.num_tokens) for layer in request.entropy_layers)
             relevance = readout_macs(shape, request.relevance_rows.numel(), layout.num_tokens)
             macs += relevance * len(request.relevance_layers)
-        if isinstance(model.head, L1ChunkHead):
+        if isinstance(model.head, L1ChunkHead | DiffusionHead):
             return macs + model.head.macs()
         vocab, steps = model.config.decoder.vocab_size, model.config.num_action_tokens
         macs += shape.hidden_size * vocab

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlacache.core.layout import SpanKind, TokenLayout
+from vlacache.models.cogact.head import DiffusionHead
 from vlacache.models.config import VLAConfig
 from vlacache.models.decoder import Decoder
 from vlacache.models.heads import L1ChunkHead, TokenBinHead
@@ -32,7 +33,8 @@ class VLAModel(nn.Module):
     """A Prismatic-style VLA.
 
     Prompt: ``[BOS] [patches of each view] [proprio] [text] [action placeholders] [stop]``; proprio, placeholders and
-    stop only where the config has them. Placeholders are zero embeddings, the stop token is an ordinary one.
+    stop only where the config has them. Placeholders are zero embeddings, the stop token is an ordinary one. With a
+    diffusion head the last text id is the cognition token.
     """
 
     STOP_ID = 2
@@ -45,8 +47,10 @@ class VLAModel(nn.Module):
         self.embed = nn.Embedding(config.decoder.vocab_size, width)
         self.decoder = Decoder(config.decoder)
         self.proprio = None if config.proprio_dim is None else ProprioProjector(config.proprio_dim, width)
-        self.head: L1ChunkHead | TokenBinHead
-        if config.head == "l1_chunk":
+        self.head: L1ChunkHead | TokenBinHead | DiffusionHead
+        if config.denoiser is not None:
+            self.head = DiffusionHead(config.denoiser)
+        elif config.head == "l1_chunk":
             self.head = L1ChunkHead(width, config.chunk_length, config.action_dim)
         else:
             self.head = TokenBinHead(width, config.decoder.vocab_size, config.num_action_bins, config.vocab_padding)
@@ -68,7 +72,9 @@ class VLAModel(nn.Module):
         per_view = c.grid[0] * c.grid[1]
         parts: list[tuple[str, SpanKind, int]] = [("bos", "bos", 1)]
         parts += [(view, "vision", per_view) for view in c.views]
-        parts += [("proprio", "proprio", int(c.proprio_dim is not None)), ("text", "text", num_text - 1)]
+        cognition = int(c.head == "diffusion")
+        parts += [("proprio", "proprio", int(c.proprio_dim is not None)), ("text", "text", num_text - 1 - cognition)]
+        parts += [("cognition", "cognition", cognition)]
         if c.head == "l1_chunk":
             parts += [("action", "action", c.num_action_tokens), ("stop", "stop", 1)]
         return TokenLayout.build(parts, c.grid)
@@ -77,11 +83,11 @@ class VLAModel(nn.Module):
         """Positions whose hidden states the head reads.
 
         OFT: a window of T * dim that starts on the last prompt token and leaves out the last placeholder (the label
-        shift of its training). Token bins: the last position.
+        shift of its training). Token bins and diffusion: the last position.
         """
+        if self.config.head != "l1_chunk":
+            return [layout.num_tokens - 1]
         last_prompt = layout.positions("text")[-1]
-        if self.config.head == "token_bins":
-            return [last_prompt]
         return list(range(last_prompt, last_prompt + self.config.num_action_tokens))
 
     def assemble(self, vision_tokens: Tensor, text_ids: Tensor, proprio: Tensor | None) -> Tensor:
@@ -113,12 +119,15 @@ class VLAModel(nn.Module):
             frames: [B, V, 3, H, W] raw pixel values 0..255. text_ids: int64[B, T]. proprio: normalised [B, S].
 
         Returns:
-            l1_chunk: normalised actions [B, T, dim]. token_bins: logits of the last position [B, vocab].
+            l1_chunk: normalised actions [B, T, dim]. token_bins: logits of the last position [B, vocab]. diffusion:
+            cognition features [B, D], which ``head`` takes together with noise.
         """
         embeds = self.assemble(self.vision(frames.to(self.dtype)), text_ids, proprio)
         hidden = self.decoder(embeds, causal=self.config.causal)
         rows = self.head_rows(self.layout(text_ids.shape[1]))
         window = hidden[:, rows]
+        if isinstance(self.head, DiffusionHead):
+            return window[:, 0]
         return self.head(window) if self.config.head == "l1_chunk" else self.head(window[:, 0])
 
     def num_parameters(self) -> int:
