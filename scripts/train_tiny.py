@@ -36,7 +36,11 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--device", default="cpu")
     out.add_argument("--threads", type=int, help="passes at once on a CPU; default: one a core")
     out.add_argument("--frame-gib", type=float, default=6.0, help="memory for decoded pictures")
-    out.add_argument("--stop-after", type=int, help="end this sitting after so many updates")
+    out.add_argument(
+        "--stop-after",
+        type=int,
+        help="end this sitting after so many updates; <folder>/last holds the averaged weights",
+    )
     out.add_argument("--logger", choices=("none", "wandb"), default="none", help="besides <folder>/log.jsonl")
     out.add_argument("--no-eval", action="store_true", help="keep snapshots instead of evaluating in the simulator")
     add_validation_options(out)

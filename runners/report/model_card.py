@@ -68,10 +68,9 @@ def write_model_card(folder: Path, facts: Mapping[str, Any]) -> None:
 
 def render_card(card: Mapping[str, Any]) -> str:
     """Markdown."""
-    training, demos = card["training"], card["training"]["demos"]
-    numbers = training["config"]
+    training = card["training"]
     lines = [
-        f"# {numbers['model']}",
+        f"# {training['config']['model']}",
         "",
         "A small vision-language-action policy, trained by this project's own code from demonstrations of a scripted "
         "expert in simulation. It is a test bed for caches, not a robot controller.",
@@ -79,12 +78,9 @@ def render_card(card: Mapping[str, Any]) -> str:
         "| | |",
         "|---|---|",
         f"| weights (sha256) | `{card['sha256']}` |",
-        f"| demonstrations | {demos['episodes']} episodes, {demos['frames']} frames, {demos['tasks']} tasks "
-        f"(digest `{demos['digest']}`) |",
-        f"| training | {training['samples']} of {numbers['samples']} samples, update {training['step']}, batch "
-        f"{numbers['batch_size']}, seed {numbers['seed']}, {training['dtype']} |",
-        f"| begins from | {training['init_from'] or 'random weights'} |",
         *_validation(training),
+        "",
+        *_stages([*training.get("stages", ()), training]),
     ]
     for evaluation in card.get("evaluations", ()):
         lines += ["", *_evaluation(evaluation)]
@@ -92,6 +88,28 @@ def render_card(card: Mapping[str, Any]) -> str:
     failures = card.get("known_failures", ())
     lines += ["", "## Known failures", "", *([f"- {text}" for text in failures] or ["None recorded."])]
     return "\n".join(lines) + "\n"
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One row a training run; each begins with the averaged weights of the one before."""
+    lines = [
+        "## Training",
+        "",
+        f"{len(stages)} {'run' if len(stages) == 1 else 'runs, each from the averaged weights of the one before'}; "
+        "every number is in `training.json`.",
+        "",
+        "| run | begins from | demonstrations | samples seen of planned | batch | learning rate | seed | precision |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for index, stage in enumerate(stages, start=1):
+        demos, numbers = stage["demos"], stage["config"]
+        begin = "random weights" if stage["init_from"] is None else f"`{stage['init_from']}`"
+        lines.append(
+            f"| {index} | {begin} | {demos['episodes']} episodes, {demos['frames']} frames, {demos['tasks']} tasks "
+            f"(digest `{demos['digest']}`) | {stage['samples']} of {numbers['samples']} | {numbers['batch_size']} "
+            f"| {numbers['learning_rate']} | {numbers['seed']} | {stage['dtype']} |"
+        )
+    return lines
 
 
 def _validation(training: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from runners.report.model_card import evaluation_of_run, render_card, write_model_card
 
 TRAINING = {
-    "config": {"model": "tiny_oft", "samples": 1000, "batch_size": 64, "seed": 3},
+    "config": {"model": "tiny_oft", "samples": 1000, "learning_rate": 0.001, "batch_size": 64, "seed": 3},
     "demos": {"episodes": 12, "frames": 340, "tasks": 10, "digest": "abcd"},
     "init_from": None,
     "dtype": "bfloat16",
@@ -52,6 +52,15 @@ def test_the_card_holds_success_intervals_controls_and_hash(checkpoint: Path) ->
     assert hashlib.sha256(b"weights").hexdigest() in text
     assert "12 episodes, 340 frames, 10 tasks" in text and "- It drops the bowl." in text and "90.0%" in text
     assert render_card(json.loads((checkpoint / "card.json").read_text())) == text
+
+
+def test_every_training_run_of_a_chain_has_a_row(checkpoint: Path) -> None:
+    own = json.loads((checkpoint / "training.json").read_text())
+    first = {**own, "samples": 777, "init_from": None}
+    (checkpoint / "training.json").write_text(json.dumps({**own, "stages": [first], "init_from": "abc"}))
+    write_model_card(checkpoint, {})
+    text = (checkpoint / "README.md").read_text()
+    assert "| 1 | random weights | " in text and "| 2 | `abc` | " in text and "| 777 of " in text
 
 
 def test_other_weights_are_refused(checkpoint: Path) -> None:

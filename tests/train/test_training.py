@@ -175,6 +175,20 @@ def test_the_best_checkpoint_acts_as_the_evaluated_model(demos: Demos, tmp_path:
     assert (tmp_path / "best" / "tokenizer.json").is_file() and (tmp_path / "last" / "model.safetensors").is_file()
 
 
+def test_a_stage_begins_with_the_averaged_weights_of_a_stopped_one(demos: Demos, tmp_path: Path) -> None:
+    first = trainer(FAST, demos, tmp_path / "a", stop_after=4)
+    first.run()
+    second = trainer(replace(FAST, seed=7), demos, tmp_path / "b", init_from=tmp_path / "a" / "last", stop_after=2)
+    averaged = first.engine.averaged_model().to(torch.bfloat16).float()
+    assert torch.equal(second.engine.net.model.decoder.norm.weight, averaged.decoder.norm.weight)
+    second.run()
+    trainer(FAST, demos, tmp_path / "c", init_from=tmp_path / "b" / "last", stop_after=1).run()
+    facts = json.loads((tmp_path / "c" / "last" / "training.json").read_text())
+    assert [stage["step"] for stage in facts["stages"]] == [4, 2]
+    assert [stage["config"]["seed"] for stage in facts["stages"]] == [FAST.seed, 7]
+    assert facts["stages"][0]["sha256"].startswith(facts["stages"][1]["init_from"])
+
+
 def test_an_evaluation_runs_once_however_often_the_run_is_continued(demos: Demos, tmp_path: Path) -> None:
     first, second = Scripted(0.5), Scripted(0.6)
     trainer(FAST, demos, tmp_path, evaluate=first, stop_after=6).run()

@@ -48,6 +48,17 @@ def export_checkpoint(model: VLAModel, folder: Path, facts: dict[str, Any]) -> s
     return digest
 
 
+def stages_of(folder: Path) -> list[dict[str, Any]]:
+    """Facts of the runs that a checkpoint came from, the first one first, its own last; empty where none are known."""
+    file = folder / FACTS_FILE
+    if not file.is_file():
+        return []
+    facts = json.loads(file.read_text())
+    earlier = facts.pop("stages", [])
+    facts.pop("validation", None)
+    return [*earlier, facts]
+
+
 def start_from(folder: Path, config: VLAConfig) -> tuple[VLAConfig, dict[str, Tensor]]:
     """The shared trunk of a checkpoint.
 

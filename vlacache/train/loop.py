@@ -22,7 +22,7 @@ from vlacache.train.checkpointing import TrainState, load_state, save_state
 from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
 from vlacache.train.engine import Engine
-from vlacache.train.export import export_checkpoint, start_from
+from vlacache.train.export import export_checkpoint, stages_of, start_from
 from vlacache.train.frames import FrameStore
 from vlacache.train.log import JsonlLogger, MetricLogger
 from vlacache.train.schedule import keep_share
@@ -88,6 +88,7 @@ class Trainer:
         if init_from is not None:
             model_config, shared = start_from(init_from, model_config)
         self.model_config: VLAConfig = model_config
+        self._stages = [] if init_from is None else stages_of(init_from)
         stored = load_state(folder)
         device = torch.device(self._options.device)
         self._dtype = _dtype(config, device, stored)
@@ -133,8 +134,7 @@ class Trainer:
         finally:
             self.engine.close()
             torch.set_num_threads(threads)
-        if state.step == total:
-            export_checkpoint(self.engine.averaged_model(), self.folder / "last", self._card_facts())
+        export_checkpoint(self.engine.averaged_model(), self.folder / "last", self._card_facts())
         return state
 
     def save(self) -> None:
@@ -204,6 +204,7 @@ class Trainer:
     def _card_facts(self) -> dict[str, Any]:
         return {
             **self._facts,
+            "stages": self._stages,
             "step": self.state.step,
             "samples": self._samples(),
             "total_steps": self.config.total_steps,
