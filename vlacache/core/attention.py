@@ -110,7 +110,7 @@ class Readout:
             self._relevance_queries[layer] = queries(rows.relevance)
 
     def score(self, keys: Tensor) -> None:
-        """Turn the rows put aside into ``scores`` float32[P] and ``entropies``, one per entropy layer (on the CPU).
+        """Turn the rows put aside into ``scores`` float32[P] and ``entropies``, one per entropy layer.
 
         Args:
             keys: [L, H, C, D] the whole key buffer of this prefill; only the first N slots count. It is taken whole
@@ -144,8 +144,7 @@ class Readout:
                     for q, layer, r in zip(queries, layers, rows, strict=True)
                 ]
             )
-        # One transfer for all layers: a host read per layer would stall the device L times.
-        return means.cpu()
+        return means
 
 
 def sample_rows(rows: Tensor, count: int | None) -> Tensor:
