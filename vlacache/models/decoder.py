@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +82,14 @@ class DecoderLayer(nn.Module):
         q, k, v = (t.transpose(-3, -2) for t in (q, k, qkv[..., 2, :, :]))
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.finish(x, attended.transpose(-3, -2).flatten(-2))
+
+
+class QueryKeeper(Protocol):
+    """Takes query rows out of a pass for the side readout."""
+
+    def keep(self, layer: int, rows: ReadoutRows | None, queries: Callable[[Tensor], Tensor]) -> None:
+        """Put aside the rows of ``layer`` that are wanted; ``queries(index)`` gives rotated rows [r, H, D]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +202,10 @@ class Decoder(nn.Module):
         last = self.config.num_layers - 1
         for segment in segments:
             state = self.enter(state, segment, call)
-            state = replace(state, x=self.run_layers(state, segment.first_layer, min(segment.stop_layer, last), call))
-        hidden = self.last_layer(state, torch.searchsorted(state.rows, head_rows), head_rows, call)
+            stop = min(segment.stop_layer, last)
+            state = replace(state, x=self.run_layers(state, segment.first_layer, stop, call.kv, call))
+        head_at = torch.searchsorted(state.rows, head_rows)
+        hidden = self.last_layer(state, head_at, head_rows, call.kv, call, causal=call.causal)
         call.score()
         return hidden
 
@@ -215,23 +226,25 @@ class Decoder(nn.Module):
         x = state.x[segment.keep]
         return RowState(x, cos, sin, rows, segment.slots, state.num_keys, segment.mask, False, read)
 
-    def run_layers(self, state: RowState, first: int, stop: int, call: PrefillCall) -> Tensor:
+    def run_layers(self, state: RowState, first: int, stop: int, kv: KVCache, keeper: QueryKeeper) -> Tensor:
         """Layers ``first .. stop - 1`` (never the last one) on the same rows: [b, d]."""
         for index in range(first, stop):
-            state = replace(state, x=self._inner_layer(index, state, call))
+            state = replace(state, x=self._inner_layer(index, state, kv, keeper))
         return state.x
 
-    def _inner_layer(self, index: int, state: RowState, call: PrefillCall) -> Tensor:
+    def _inner_layer(self, index: int, state: RowState, kv: KVCache, keeper: QueryKeeper) -> Tensor:
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         qkv = layer.project(layer.input_norm(state.x), 0, 3)
         q = rotate(qkv[:, 0], state.cos, state.sin)
         k = rotate(qkv[:, 1], state.cos, state.sin).transpose(0, 1)
-        call.kv.write(index, state.slots, k, qkv[:, 2].transpose(0, 1))
-        keys, values = call.kv.read(index, state.num_keys)
-        call.keep(index, state.read, lambda at: q[at])
+        kv.write(index, state.slots, k, qkv[:, 2].transpose(0, 1))
+        keys, values = kv.read(index, state.num_keys)
+        keeper.keep(index, state.read, lambda at: q[at])
         return layer.finish(state.x, attend(q.transpose(0, 1), keys, values, state.mask, is_causal=state.is_causal))
 
-    def last_layer(self, state: RowState, head_at: Tensor, head_rows: Tensor, call: PrefillCall) -> Tensor:
+    def last_layer(
+        self, state: RowState, head_at: Tensor, head_rows: Tensor, kv: KVCache, keeper: QueryKeeper, *, causal: bool
+    ) -> Tensor:
         """The last layer and norm: K/V of every row, but queries and MLP only of the rows that the head reads.
 
         Args:
@@ -243,12 +256,12 @@ class Decoder(nn.Module):
         index = self.config.num_layers - 1
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         normed = layer.input_norm(state.x)
-        kv = layer.project(normed, 1, 3)
-        k = rotate(kv[:, 0], state.cos, state.sin).transpose(0, 1)
-        call.kv.write(index, state.slots, k, kv[:, 1].transpose(0, 1))
-        keys, values = call.kv.read(index, state.num_keys)
-        call.keep(index, state.read, lambda at: self._queries(layer, normed, state, at))
-        mask = causal_mask(head_rows, state.num_keys) if call.causal else None
+        projected = layer.project(normed, 1, 3)
+        k = rotate(projected[:, 0], state.cos, state.sin).transpose(0, 1)
+        kv.write(index, state.slots, k, projected[:, 1].transpose(0, 1))
+        keys, values = kv.read(index, state.num_keys)
+        keeper.keep(index, state.read, lambda at: self._queries(layer, normed, state, at))
+        mask = causal_mask(head_rows, state.num_keys) if causal else None
         q = self._queries(layer, normed, state, head_at).transpose(0, 1)
         return self.norm(layer.finish(state.x[head_at], attend(q, keys, values, mask, is_causal=False)))
 

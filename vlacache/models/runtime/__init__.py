@@ -12,6 +12,8 @@ from vlacache.models.decode import TokenBuffer
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.runtime.eager import EagerRuntime
+from vlacache.models.runtime.graphs import CudaGraphs
+from vlacache.models.runtime.static import StaticRuntime
 
 #: Values of ``model.runtime``.
 RUNTIMES = ("auto", "eager", "graphs")
@@ -53,11 +55,19 @@ class Runtime(Protocol):
 
 
 def build_runtime(name: str, model: VLAModel) -> Runtime:
-    """The runtime of one arm (``auto``: graphs on CUDA, else eager).
+    """The runtime of one arm.
+
+    Args:
+        name: ``eager``, ``graphs``, or ``auto``: graphs on CUDA, else eager.
 
     Raises:
         ValueError: an unknown name, or graphs without a GPU.
     """
     if name not in RUNTIMES:
         raise ValueError(f"model.runtime: expected one of {RUNTIMES}, got {name!r}")
-    return EagerRuntime(model)
+    is_cuda = model.device.type == "cuda"
+    if name == "graphs" and not is_cuda:
+        raise ValueError(f"model.runtime=graphs: needs a model on a CUDA device, got {model.device}; use auto")
+    if name == "eager" or not is_cuda:
+        return EagerRuntime(model)
+    return StaticRuntime(model, CudaGraphs(model.device))
