@@ -111,6 +111,18 @@ def test_an_episode_equals_the_eager_one(models, name: str, cache: str, row_buck
     assert graphs.num_replays > 20
 
 
+@pytest.mark.parametrize("name", ["bidirectional", "speculative"])
+def test_bfloat16_runs_and_stays_close(name: str) -> None:
+    model = tiny() if name == "speculative" else loaded(small(TINY_OFT))
+    model.model.to(torch.bfloat16)
+    model = replace(model, decode="speculative" if name == "speculative" else "plain")
+    ours, eager = make_arm(model, "fixed_ratio", EmulatedGraphs()), make_arm(model, "fixed_ratio", None)
+    for step in range(4):
+        a, b = ours.infer(seen(model, step)), eager.infer(seen(model, step))
+        assert np.isfinite(a.actions).all()
+        assert name == "speculative" or np.abs(a.actions - b.actions).max() < 0.02
+
+
 def test_prompts_of_different_length_share_memory_and_keep_their_graphs(models) -> None:
     for name in ("bidirectional", "speculative"):
         graphs = EmulatedGraphs()

@@ -173,44 +173,36 @@ def plan_segments(
     starts = [0] + [layer for layer in range(1, decision.num_layers) if reused[layer] != reused[layer - 1]]
     stops = [*starts[1:], decision.num_layers]
     sparse = [start for start in starts if reused[start]]
-    rows, keep = _row_sets(decision, layout, sparse, total) if sparse else ([], [])
+    sets = _row_sets(decision, layout, sparse, total, None if padding is None else padding.sink) if sparse else None
     segments: list[Segment] = []
     for start, stop in zip(starts, stops, strict=True):
         n = total - reused[start]
-        if n == total:
+        if sets is None or n == total:
             segments.append(Segment(start, stop, n))
             continue
-        at = sparse.index(start)
         size = n if padding is None else padding.bucket(n, total)
-        computed = rows[at][:size]
-        slots = (
-            computed if padding is None else computed.clone().index_fill_(0, _range(n, size, computed), padding.sink)
-        )
-        mask = causal_mask(computed, total) if causal else None
-        segments.append(Segment(start, stop, n, computed, slots, keep[at][:size], mask))
+        rows, slots, keep = (table[sparse.index(start), :size] for table in sets)
+        segments.append(Segment(start, stop, n, rows, slots, keep, causal_mask(rows, total) if causal else None))
     return segments
 
 
 def _row_sets(
-    decision: CacheDecision, layout: TokenLayout, starts: list[int], total: int
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Rows alive at each of the given layers and where they are in the set before, each int64[total], 0 at the end."""
+    decision: CacheDecision, layout: TokenLayout, starts: list[int], total: int, sink: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows alive at each of the given layers, their slots, and where they are in the set before; each int64[S, total].
+
+    After the rows that are alive come position 0 and the sink. All sets at once: one by one, these small operations
+    would cost as much as deciding.
+    """
     device = decision.leave_layer.device
     leave = torch.full((total,), decision.num_layers, dtype=torch.int64, device=device)
     leave[layout.vision] = decision.leave_layer
-    position = torch.arange(total, device=device)
-    rows, keep = [], []
-    before = position  # index of every position in the set before
-    for start in starts:
-        alive = leave > start
-        index = alive.cumsum(0) - 1
-        # Rows that left are scattered to an extra slot: shapes stay known without asking the device how many they are.
-        found = position.new_zeros(total + 1).scatter_(0, torch.where(alive, index, total), position)[:total]
-        rows.append(found)
-        keep.append(before[found])
-        before = index
-    return rows, keep
-
-
-def _range(start: int, stop: int, like: Tensor) -> Tensor:
-    return torch.arange(start, stop, device=like.device)
+    alive = leave > torch.tensor(starts).to(device, non_blocking=True)[:, None]
+    index = alive.cumsum(1) - 1  # of every position in its set
+    position = torch.arange(total, device=device).expand_as(index)
+    # Rows that left are scattered to an extra slot: shapes stay known without asking the device how many they are.
+    rows = position.new_zeros(len(starts), total + 1)
+    rows = rows.scatter_(1, torch.where(alive, index, total), position)[:, :total]
+    before = torch.cat([position[:1], index[:-1]])
+    slots = rows if sink is None else torch.where(position <= index[:, -1:], rows, sink)
+    return rows, slots, before.gather(1, rows)

@@ -49,19 +49,20 @@ class Lane:
         self.head_at = like.rows.new_zeros(num_head_rows)
 
     def load(self, source: RowState) -> None:
-        """Copy a call's rows in; the shapes are the lane's."""
+        """Copy a call's rows in, few launches for many buffers; the shapes are the lane's."""
         state = self.state
-        state.x.copy_(source.x)
-        state.cos.copy_(source.cos)
-        state.sin.copy_(source.sin)
+        torch._foreach_copy_([state.x, state.cos, state.sin], [source.x, source.cos, source.sin])
+        pairs = []
         if state.slots is not None and source.slots is not None:
-            state.slots.copy_(source.slots)
+            pairs.append((state.slots, source.slots))
+        if state.read is not None and source.read is not None:
+            pairs.append((state.read.entropy, source.read.entropy))
+            pairs.append((state.read.relevance, source.read.relevance))
+        if pairs:
+            torch._foreach_copy_([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
         if state.mask is not None and source.mask is not None:
             # SDPA would turn a boolean mask into this one in every layer.
             state.mask.zero_().masked_fill_(~source.mask, float("-inf"))
-        if state.read is not None and source.read is not None:
-            state.read.entropy.copy_(source.read.entropy)
-            state.read.relevance.copy_(source.read.relevance)
 
 
 @dataclass(frozen=True, eq=False)
