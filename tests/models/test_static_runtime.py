@@ -74,7 +74,7 @@ def make_arm(model: LoadedModel, cache: str, recorder: Recorder | None, row_buck
 
 def use_static(arm: CachedPolicy, recorder: Recorder, row_bucket: int) -> StaticRuntime:
     runtime = StaticRuntime(arm.loaded.model, recorder, row_bucket=row_bucket)
-    arm._runtime, arm._decoder._step = runtime, runtime.decode_token
+    arm.runtime, arm._decoder._step = runtime, runtime.decode_token
     return runtime
 
 
@@ -134,10 +134,10 @@ def test_prompts_of_different_length_share_memory_and_keep_their_graphs(models) 
                 check_equal(ours, eager, ours.infer(now), eager.infer(now))
                 addresses.add(ours.session.kv.k.data_ptr())
         assert len(addresses) == 1
-        num_graphs = ours._runtime.graphs.num_graphs  # type: ignore[attr-defined]
+        num_graphs = ours.runtime.graphs.num_graphs  # type: ignore[attr-defined]
         ours.reset(0)
         ours.infer(seen(models[name], 0))
-        assert ours._runtime.graphs.num_graphs == num_graphs, "a known prompt was captured again"  # type: ignore[attr-defined]
+        assert ours.runtime.graphs.num_graphs == num_graphs, "a known prompt was captured again"  # type: ignore[attr-defined]
 
 
 def test_a_prompt_too_long_for_the_memory_starts_over(models) -> None:
@@ -151,7 +151,7 @@ def test_a_prompt_too_long_for_the_memory_starts_over(models) -> None:
 def test_a_call_that_was_captured_launches_nothing_else(models) -> None:
     """The same frames again: no piece runs as it is."""
     ours = make_arm(models["bidirectional"], "adaptive", EmulatedGraphs())
-    store = ours._runtime.graphs  # type: ignore[attr-defined]
+    store = ours.runtime.graphs  # type: ignore[attr-defined]
     for _ in range(2):
         ours.reset(0)
         for step in range(len(MOVES)):

@@ -43,7 +43,7 @@ def rope_table(length: int, head_dim: int, theta: float, device: torch.device | 
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply RoPE: x [..., n, h, D], cos and sin [n, 1, D]."""
+    """Apply RoPE: x [..., n, h, D], cos and sin [n, 1, D] (or anything else that broadcasts)."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
@@ -235,9 +235,9 @@ class Decoder(nn.Module):
     def _inner_layer(self, index: int, state: RowState, kv: KVCache, keeper: QueryKeeper) -> Tensor:
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         qkv = layer.project(layer.input_norm(state.x), 0, 3)
-        q = rotate(qkv[:, 0], state.cos, state.sin)
-        k = rotate(qkv[:, 1], state.cos, state.sin).transpose(0, 1)
-        kv.write(index, state.slots, k, qkv[:, 2].transpose(0, 1))
+        # Both at once: five launches, not ten.
+        q, k = rotate(qkv[:, :2], state.cos[:, None], state.sin[:, None]).unbind(1)
+        kv.write(index, state.slots, k.transpose(0, 1), qkv[:, 2].transpose(0, 1))
         keys, values = kv.read(index, state.num_keys)
         keeper.keep(index, state.read, lambda at: q[at])
         return layer.finish(state.x, attend(q.transpose(0, 1), keys, values, state.mask, is_causal=state.is_causal))
@@ -283,7 +283,7 @@ class Decoder(nn.Module):
         x = embed
         for index, layer in enumerate(self.layers):
             qkv = layer.project(layer.input_norm(x), 0, 3)  # type: ignore[operator]
-            q, k = rotate(qkv[:, 0], cos, sin), rotate(qkv[:, 1], cos, sin)
+            q, k = rotate(qkv[:, :2], cos[:, None], sin[:, None]).unbind(1)
             kv.write(index, None, k.transpose(0, 1), qkv[:, 2].transpose(0, 1), start=position)
             keys, values = kv.read(index, position + 1)
             x = layer.finish(x, attend(q.transpose(0, 1), keys, values, None, is_causal=False))  # type: ignore[operator]

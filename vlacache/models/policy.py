@@ -37,7 +37,7 @@ class CachedPolicy:
 
     Attributes:
         name, weights, action_spec, cameras, num_open_loop_steps: see ``vlacache.types.Policy``.
-        session: the cache state of the running episode.
+        session: the cache state of the running episode. runtime: how its calls are launched.
     """
 
     def __init__(self, loaded: LoadedModel, cache: CachePolicy) -> None:
@@ -57,9 +57,9 @@ class CachedPolicy:
         self._is_first_call = True
         self._prompts: dict[str, Tensor] = {}
         self._head_rows_of: dict[tuple[TokenLayout, int], Tensor] = {}
-        self._runtime: Runtime = build_runtime(loaded.runtime, loaded.model)
+        self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model)
         self._decoder = ActionDecoder(
-            loaded.model, self._runtime.decode_token, speculative=loaded.decode == "speculative"
+            loaded.model, self.runtime.decode_token, speculative=loaded.decode == "speculative"
         )
         self._commands = EpisodePostprocess(self._model.config) if self._model.config.head == "diffusion" else None
         self._seed = 0
@@ -94,7 +94,7 @@ class CachedPolicy:
         with timer.stage("decide"):
             self._ask(observation, frames, layout)
         with timer.stage("vision"):
-            tokens = self._runtime.vision(frames)
+            tokens = self.runtime.vision(frames)
         with timer.stage("decide"):
             plan = self._plan(layout)
         with timer.stage("prefill"):
@@ -106,7 +106,7 @@ class CachedPolicy:
         with timer.stage("postprocess"):
             executed = self._executed(actions, observation.instruction)
         stats = self._stats(timer.finish(), plan, accepted)
-        self._runtime.end_call()
+        self.runtime.end_call()
         self._is_first_call = False
         return ActionChunk(executed, stats, self._trace(plan))
 
@@ -162,7 +162,7 @@ class CachedPolicy:
             cameras=(config.views, *(observation.images[v].shape for v in config.views)),
             # Of the plain call: a draft must not move the break-even, or the two modes would reuse different things.
             head_rows=len(self._model.head_rows(layout)),
-            extra_slots=num_tokens + self._runtime.extra_slots,
+            extra_slots=num_tokens + self.runtime.extra_slots,
         )
 
     def _plan(self, layout: TokenLayout) -> _Plan:
@@ -170,7 +170,7 @@ class CachedPolicy:
         draft = self._decoder.draft
         num_drafts = 0 if draft is None else draft.numel()
         decision = self.session.settle()
-        padding = self._runtime.padding(self.session.kv)
+        padding = self.runtime.padding(self.session.kv)
         segments = plan_segments(decision, layout, causal=causal, num_drafts=num_drafts, padding=padding)
         readout = self.session.readout(layout, causal=causal)
         return _Plan(layout, decision, segments, self._head_rows(layout, num_drafts), readout, draft)
@@ -180,7 +180,7 @@ class CachedPolicy:
             embeds = torch.cat([embeds, self._model.embed(plan.draft)])
         causal = self._model.config.causal
         call = PrefillCall(self.session.kv, causal, plan.readout, self._aside, plan.num_drafts)
-        return self._runtime.prefill(embeds, plan.segments, plan.head_rows, call)
+        return self.runtime.prefill(embeds, plan.segments, plan.head_rows, call)
 
     def _head_rows(self, layout: TokenLayout, num_drafts: int) -> Tensor:
         key = layout, num_drafts
@@ -204,7 +204,7 @@ class CachedPolicy:
             if isinstance(head, DiffusionHead):
                 config = self._model.config
                 noise = episode_noise(self._seed, step, (config.chunk_length, config.action_dim))
-                chunk = self._runtime.denoise(hidden, noise.to(self._device, non_blocking=True))
+                chunk = self.runtime.denoise(hidden, noise.to(self._device, non_blocking=True))
             else:
                 chunk = head(hidden)
             return chunk.float().cpu().numpy(), None
