@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +265,32 @@ def test_the_number_of_graphs_is_bounded(caplog: pytest.LogCaptureFixture) -> No
         store.capture()
     assert (store.num_graphs, len(count)) == (2, 8)
     assert caplog.text.count("the most allowed") == 1
+
+
+def test_a_graph_keeps_the_buffers_that_it_knows_alive() -> None:
+    """A capture knows addresses alone; whoever owned them may be gone."""
+
+    class Owner:
+        buffer = torch.zeros(3)
+
+    owner = Owner()
+    seen_again = weakref.ref(owner)
+    store = GraphStore(Forgetful(), limit=9)
+    store.run("key", functools.partial(lambda o: None, owner))
+    store.capture()
+    del owner
+    gc.collect()
+    assert seen_again() is not None
+    store.clear()
+    gc.collect()
+    assert seen_again() is None
+
+
+class Forgetful(CallAgain):
+    """As a CUDA graph, it keeps nothing of the work."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
 
 
 def test_auto_is_eager_on_a_cpu_and_graphs_need_a_gpu(models) -> None:

@@ -56,6 +56,9 @@ class CudaGraphs:
         index = torch.cuda.current_device() if device.index is None else device.index
         self._pool = _graph_pool(index)
         self._stream = torch.cuda.Stream(device)
+        with torch.cuda.stream(self._stream):
+            # cuBLAS takes a workspace for each stream; taken during a capture, it would sit in the graphs' pool.
+            _ = torch.ones(16, 16, device=device) @ torch.ones(16, 16, device=device)
 
     def record(self, work: Work) -> Work:
         """Capture; nothing runs. The work must have run once before (libraries allocate on first use)."""
@@ -92,7 +95,8 @@ class GraphStore:
 
     def clear(self) -> None:
         """Forget everything; buffers that only graphs knew are freed."""
-        self._replays: dict[Hashable, Work] = {}
+        #: With the work itself: it holds the buffers whose addresses the graph knows.
+        self._captured: dict[Hashable, tuple[Work, Work]] = {}
         self._wanted: dict[Hashable, Work] = {}
         self._refused: set[Hashable] = set()
         self.num_bytes = 0
@@ -100,12 +104,13 @@ class GraphStore:
     @property
     def num_graphs(self) -> int:
         """Graphs kept."""
-        return len(self._replays)
+        return len(self._captured)
 
     def run(self, key: Hashable, work: Work) -> None:
         """Do the work, by its graph if there is one."""
-        replay = self._replays.get(key)
-        if replay is not None:
+        captured = self._captured.get(key)
+        if captured is not None:
+            replay, _ = captured
             replay()
             return
         work()
@@ -123,7 +128,7 @@ class GraphStore:
                 self._say_full()
                 break
             try:
-                self._replays[key] = self._recorder.record(work)
+                self._captured[key] = self._recorder.record(work), work
             except RuntimeError as error:
                 self._refused.add(key)
                 logger.warning("graph %s was not captured and runs eagerly: %s", key, error)
