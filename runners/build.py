@@ -168,6 +168,8 @@ def _model_arms(config: RunConfig) -> Arms:
             revision=model.revision,
             unnorm_key=unnorm_key,
             dtype=model.dtype,
+            decode=model.decode,
+            runtime=model.runtime,
             num_open_loop_steps=model.num_open_loop_steps,
             device=device,
         )

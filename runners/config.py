@@ -72,6 +72,7 @@ class ModelSection:
     """``configs/model``: which policy; becomes ``vlacache.models.factory.ModelConfig`` in ``runners/build.py``.
 
     ``base``: for ``blind``, the model behind the closed eyes. ``revision``, ``unnorm_key``: of published checkpoints.
+    ``decode``: of models with action tokens. ``runtime``: how calls are launched on a GPU.
     """
 
     name: StrictStr
@@ -81,6 +82,8 @@ class ModelSection:
     num_open_loop_steps: Count | None = None
     revision: StrictStr | None = None
     unnorm_key: StrictStr | None = None
+    decode: Literal["plain", "speculative"] = "plain"
+    runtime: Literal["auto", "eager", "graphs"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

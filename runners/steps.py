@@ -14,7 +14,12 @@ from runners.files import atomic_path
 from runners.records import CALL_COLUMNS, SCHEMA_VERSION, EpisodeRecord, StepRecord
 from vlacache.types import InferenceStats
 
-_ARROW_TYPES: dict[Any, pa.DataType] = {float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    float: pa.float64(),
+    int: pa.int64(),
+    int | None: pa.int64(),
+    bool: pa.bool_(),
+}
 _TRACE_COLUMNS = ("reused_layers", "static", "relevant")
 
 

@@ -86,7 +86,8 @@ class InferenceStats:
     ``macs`` counts multiply-accumulates of towers, projector, decoder, readout and head (FLOPs are twice that);
     ``prefill_macs`` the decoder's share. ``reuse_ratio`` is reused (layer, vision token) pairs / all such pairs.
     ``fallback`` says why nothing was reused: ``cold``, ``prompt_changed``, ``cameras_changed``, ``refresh``,
-    ``break_even``, ``policy_none``, or None when the cache was used.
+    ``break_even``, ``policy_none``, or None when the cache was used. ``accepted_tokens`` counts the decode steps that
+    the draft saved (speculative decoding), None for a call without a draft.
     """
 
     preprocess_ms: float = 0.0
@@ -107,6 +108,7 @@ class InferenceStats:
     peak_memory_bytes: int = 0
     is_warmup: bool = False
     fallback: str | None = None
+    accepted_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

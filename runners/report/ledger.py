@@ -126,6 +126,11 @@ def mean_macs(calls: pd.DataFrame, column: str = "macs") -> float | None:
     return mean_or_none(calls.loc[calls["macs"] > 0, column])
 
 
+def mean_accepted_tokens(calls: pd.DataFrame) -> float | None:
+    """Mean decode steps that the draft saved, over the calls that had one; None without speculative decoding."""
+    return mean_or_none(calls["accepted_tokens"].dropna())
+
+
 def mean_or_none(values: pd.Series) -> float | None:
     """Mean, or None of nothing."""
     return None if len(values) == 0 else float(values.to_numpy(dtype=float).mean())

@@ -128,7 +128,7 @@ def _read_steps(root: Path, episodes: pd.DataFrame, traces: bool) -> pd.DataFram
     identity = episodes.set_index("slug")[[name for name in IDENTITY if name != "slug"]]
     steps = steps.join(identity, on="slug")
     steps["policy_call"] = steps["total_ms"].notna()
-    return steps[[*IDENTITY, *columns, "policy_call"]]
+    return steps.reindex(columns=[*IDENTITY, *columns, "policy_call"])
 
 
 def _read_step_file(path: Path, columns: list[str]) -> pa.Table:
@@ -136,6 +136,8 @@ def _read_step_file(path: Path, columns: list[str]) -> pa.Table:
         raise FileNotFoundError(f"{path}: missing, but episodes.jsonl says that the episode finished; run it again")
     check_steps(path)
     try:
-        return pq.read_table(path, columns=columns)
+        # Call columns were added over time; one that an older file lacks is null there.
+        present = pq.read_schema(path).names
+        return pq.read_table(path, columns=[name for name in columns if name in present or name not in CALL_COLUMNS])
     except (pa.ArrowInvalid, OSError) as error:
         raise RuntimeError(f"{path}: expected a step file, got {error}; delete it and run again to redo it") from error

@@ -138,6 +138,9 @@ def _latency_table(summary: Mapping[str, Any]) -> str:
         ["control rate, policy-limited (Hz)", *(figure(summary["control_hz"][arm]) for arm in arms)],
         ["control rate, achieved (Hz)", *(figure(summary["achieved_hz"][arm]) for arm in arms)],
     ]
+    if any(summary["accepted_tokens"][arm] is not None for arm in arms):
+        accepted = [figure(summary["accepted_tokens"][arm], 2) for arm in arms]
+        rows.append(["draft tokens accepted (decode steps saved), mean", *accepted])
     for label, name in (("timed calls", "timed"), ("of them cold", "cold"), ("warm-up left out", "warmup_excluded")):
         if name != "warmup_excluded" or any(calls[arm][name] > 0 for arm in arms):
             rows.append([label, *(str(calls[arm][name]) for arm in arms)])

@@ -103,6 +103,13 @@ def test_cogact_takes_its_robot_from_the_statistics(tmp_path, key, camera):
         build_arms(compose_run(words).config)
 
 
+def test_both_arms_decode_and_run_as_asked():
+    words = ["suite=toy", "model=tiny_openvla", "device=cpu", "model.decode=speculative", "model.runtime=eager"]
+    arms = build_arms(compose_run(words).config)
+    for arm in (arms.baseline, arms.policy):
+        assert (arm.loaded.decode, arm.loaded.runtime) == ("speculative", "eager")
+
+
 def test_another_seed_is_another_episode_but_the_same_model():
     import torch
 

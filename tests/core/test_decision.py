@@ -23,7 +23,7 @@ def decisions(draw: st.DrawFn) -> CacheDecision:
     ranked = torch.tensor(order[: draw(st.integers(0, 32))], dtype=torch.int64)
     counts = sorted(draw(st.lists(st.integers(0, len(ranked)), min_size=NUM_LAYERS, max_size=NUM_LAYERS)))
     none = torch.zeros(32, dtype=torch.bool)
-    return CacheDecision.from_ranking(ranked, counts, static=none, relevant=none, similarity=None)
+    return CacheDecision.from_ranking(ranked, torch.tensor(counts), static=none, relevant=none, similarity=None)
 
 
 @given(decisions())
@@ -58,7 +58,7 @@ def test_segments_cover_all_layers_and_compute_exactly_the_rest(decision: CacheD
 def test_counts_follow_the_ranking() -> None:
     none = torch.zeros(32, dtype=torch.bool)
     decision = CacheDecision.from_ranking(
-        torch.tensor([5, 3, 9]), [0, 1, 1, 3, 3, 3], static=none, relevant=none, similarity=None
+        torch.tensor([5, 3, 9]), torch.tensor([0, 1, 1, 3, 3, 3]), static=none, relevant=none, similarity=None
     )
     assert decision.leave_layer[[5, 3, 9, 0]].tolist() == [1, 3, 3, 6]
     assert decision.num_reused == [0, 1, 1, 3, 3, 3]
@@ -68,7 +68,9 @@ def test_counts_follow_the_ranking() -> None:
 def test_impossible_counts_are_refused(counts: list[int]) -> None:
     none = torch.zeros(32, dtype=torch.bool)
     with pytest.raises(ValueError, match="non-decreasing"):
-        CacheDecision.from_ranking(torch.tensor([1, 2, 3]), counts, static=none, relevant=none, similarity=None)
+        CacheDecision.from_ranking(
+            torch.tensor([1, 2, 3]), torch.tensor(counts), static=none, relevant=none, similarity=None
+        )
 
 
 def test_causal_mask_uses_absolute_positions() -> None:

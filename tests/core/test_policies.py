@@ -70,14 +70,15 @@ def test_official_reuses_a_raster_prefix_and_at_least_one_patch(make_state) -> N
     decision = policy.decide(state)
     left = (decision.leave_layer < 32).nonzero().flatten().tolist()
     assert left == list(range(len(left))), "not the top rows of the first view"
-    assert policy.counts(torch.zeros(32), 32)[2] == 1  # max(1, ...) even at share 0
-    assert policy.counts(torch.zeros(32), 0) == [0] * 32  # but never more than there are
+    assert policy.counts(torch.zeros(32), torch.tensor(32))[2] == 1  # max(1, ...) even at share 0
+    assert policy.counts(torch.zeros(32), torch.tensor(0)).tolist() == [0] * 32  # but never more than there are
 
 
 def test_official_counts_never_fall_and_hold_between_locations() -> None:
     shares = torch.zeros(32)
     shares[[2, 6, 9, 11]] = torch.tensor([0.5, 0.25, 0.75, 0.625])
-    assert OfficialVLACache().counts(shares, 100) == [0] * 2 + [50] * 7 + [75] * 23
+    counts = OfficialVLACache().counts(shares, torch.tensor(100))
+    assert counts.tolist() == [0] * 2 + [50] * 7 + [75] * 23
 
 
 def test_more_focused_attention_means_more_reuse(make_state) -> None:

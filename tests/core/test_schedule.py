@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlacache.core.attention import sample_rows
-from vlacache.core.schedule import concentration, cumulative_relative_drop, minmax_growth, row_entropies, running_max
+from vlacache.core.schedule import concentration, cumulative_relative_drop, minmax_growth, row_entropies
 
 entropies = st.lists(st.floats(0.05, 7.0), min_size=2, max_size=40).map(torch.tensor)
 
@@ -52,11 +52,6 @@ def test_concentration_never_falls_and_stays_in_range(values: torch.Tensor, base
 def test_concentration_of_uniform_attention_is_the_base() -> None:
     shares = concentration(torch.full((6,), math.log(600)), 600, 0.6, 2.0)
     assert shares.tolist() == pytest.approx([0.6] * 6, abs=1e-5)
-
-
-@given(st.lists(st.integers(0, 50), min_size=1))
-def test_running_max(counts: list[int]) -> None:
-    assert running_max(counts) == [max(counts[: i + 1]) for i in range(len(counts))]
 
 
 @given(st.integers(1, 700), st.integers(1, 64))

@@ -100,7 +100,7 @@ def test_commit_without_decide_is_refused(oft_layout: TokenLayout) -> None:
     session = make("fixed_ratio")
     with pytest.raises(RuntimeError, match="without decide"):
         session.commit(CacheDecision.dense(oft_layout, 4, "cold"), None)
-    with pytest.raises(RuntimeError, match="allocated by decide"):
+    with pytest.raises(RuntimeError, match="allocated by ask"):
         _ = session.kv
 
 

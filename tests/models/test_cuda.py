@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+from tests.models.test_speculative import tiny
 from tests.models.twins import loaded, observation, small
 from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
-from vlacache.models.factory import ModelConfig, load_model
+from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.policy import CachedPolicy
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.types import STAGES
@@ -39,3 +44,97 @@ def test_events_time_the_stages() -> None:
         stats = policy.infer(observation(step, size=256)).stats
         assert stats.clock == "cuda_event" and stats.peak_memory_bytes > 0
         assert sum(getattr(stats, f"{s}_ms") for s in STAGES) == pytest.approx(stats.total_ms, rel=0.02)
+
+
+def no_tf32() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def on_gpu(model: str, runtime: str, decode: str = "plain") -> LoadedModel:
+    twin = tiny() if model == "tiny_openvla" else loaded(small(TINY_MODELS[model]))
+    twin.model.to("cuda")
+    return replace(twin, runtime=runtime, decode=decode)
+
+
+def arm(model: LoadedModel, cache: str) -> CachedPolicy:
+    numbers: dict[str, object] = {} if cache == "none" else {"min_saving": 0.0, "max_backoff": 0}
+    policy = CachedPolicy(model, build_cache_policy(cache, numbers))
+    policy.reset(0)
+    return policy
+
+
+@pytest.mark.parametrize("cache", sorted(CACHE_POLICIES))
+@pytest.mark.parametrize(
+    ("model", "decode"), [("tiny_oft", "plain"), ("tiny_openvla", "plain"), ("tiny_openvla", "speculative")]
+)
+def test_graphs_equal_eager(model: str, decode: str, cache: str) -> None:
+    """Pieces before their capture, right after it, and replayed in another episode; then nothing is captured again."""
+    no_tf32()
+    ours, eager = (arm(on_gpu(model, runtime, decode), cache) for runtime in ("graphs", "eager"))
+    known = []
+    for _ in range(3):
+        ours.reset(0), eager.reset(0)
+        for step in range(6):
+            now = observation(step, moved=3 * step)
+            a, b = ours.infer(now), eager.infer(now)
+            assert np.allclose(a.actions, b.actions, atol=1e-4)
+            assert a.trace is not None and b.trace is not None
+            assert np.array_equal(a.trace.reused_layers, b.trace.reused_layers)
+            assert a.stats.accepted_tokens == b.stats.accepted_tokens
+        known.append(ours.runtime.graphs.num_graphs)  # type: ignore[attr-defined]
+    assert known[0] > 3 and known[1] == known[2]
+
+
+def test_arms_that_share_the_graphs_memory_do_not_touch_each_other() -> None:
+    no_tf32()
+    model = on_gpu("tiny_openvla", "graphs", "speculative")
+    alone = arm(model, "fixed_ratio")
+    expected = [alone.infer(observation(i, moved=i)).actions for _ in range(3) for i in range(4)]
+    one, two = arm(model, "fixed_ratio"), arm(model, "adaptive")
+    found = []
+    for _ in range(3):
+        for i in range(4):
+            two.infer(observation(i, moved=20 - i))
+            found.append(one.infer(observation(i, moved=i)).actions)
+    for a, b in zip(found, expected, strict=True):
+        assert np.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "cache", "waits"),
+    # One transfer fetches the actions; a policy that reads attention fetches its entropies after that.
+    [("tiny_oft", "none", 1), ("tiny_oft", "fixed_ratio", 1), ("tiny_oft", "adaptive", 2), ("tiny_openvla", "none", 1)],
+)
+def test_nothing_waits_inside_a_call(model: str, cache: str, waits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = arm(on_gpu(model, "graphs"), cache)
+    for step in range(8):
+        policy.infer(observation(step % 4, moved=step % 4))
+    start, finish = policy._timer.start, policy._timer.finish
+
+    def watched_start() -> None:
+        start()
+        torch.cuda.set_sync_debug_mode("warn")
+
+    def watched_finish() -> dict[str, float]:
+        torch.cuda.set_sync_debug_mode("default")
+        return finish()
+
+    monkeypatch.setattr(policy._timer, "start", watched_start)
+    monkeypatch.setattr(policy._timer, "finish", watched_finish)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        policy.infer(observation(1, moved=1))
+    synchronizing = [w for w in caught if "synchronizing CUDA operation" in str(w.message)]
+    assert len(synchronizing) == waits, [f"{w.filename}:{w.lineno}" for w in synchronizing]
+
+
+def test_memory_stays_as_it_is() -> None:
+    policy = arm(on_gpu("tiny_oft", "graphs"), "adaptive")
+    reserved = []
+    for _ in range(4):
+        policy.reset(0)
+        for step in range(8):
+            policy.infer(observation(step, moved=2 * step))
+        reserved.append(torch.cuda.memory_reserved())
+    assert reserved[1:] == [reserved[1]] * 3

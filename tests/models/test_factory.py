@@ -108,7 +108,7 @@ def test_missing_and_foreign_checkpoints(folder: Path, tmp_path: Path) -> None:
     [
         (ModelConfig("tiny_of"), "did you mean 'tiny_oft'"),
         (ModelConfig("tiny_oft", dtype="fp16"), "model.dtype"),
-        (ModelConfig("tiny_oft", decode="speculative"), "model.decode"),
+        (ModelConfig("tiny_oft", decode="greedy"), "model.decode"),
         (ModelConfig("tiny_oft", revision="main"), "model.revision"),
         (ModelConfig("tiny_oft", num_open_loop_steps=9, dtype="float32"), r"expected 1\.\.8"),
     ],

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from runners.records import EpisodeRecord, RunRecord, StepRecord
@@ -90,3 +91,33 @@ def test_report_leaves_a_run_that_can_be_continued(tmp_path: Path) -> None:
     with RunStore(tmp_path / "demo", replace(RUN)) as store:
         store.append(_record("policy"), _steps(20.0))
     assert write_report(tmp_path / "demo")["num_episodes"] == 1
+
+
+def test_accepted_drafts_show_where_a_run_drafts(tmp_path: Path) -> None:
+    """Mean over the calls that had a draft: the first call of an episode has none."""
+    for folder, accepted in (("drafting", (None, 4)), ("plain", (None, None))):
+        with RunStore(tmp_path / folder, replace(RUN, run_id=folder)) as store:
+            for arm, total_ms in (("baseline", 40.0), ("policy", 20.0)):
+                steps = _steps(total_ms)
+                for index, value in zip((0, 3), accepted, strict=True):
+                    call = steps[index].call
+                    assert call is not None
+                    steps[index] = replace(steps[index], call=replace(call, accepted_tokens=value))
+                store.append(replace(_record(arm), run_id=folder), steps)
+        summary = write_report(tmp_path / folder)
+        expected = 4.0 if folder == "drafting" else None
+        assert summary["accepted_tokens"] == {"policy": expected, "baseline": expected}
+        text = (tmp_path / folder / "report.md").read_text()
+        assert ("| draft tokens accepted (decode steps saved), mean | 4.00 | 4.00 |" in text) == (folder == "drafting")
+
+
+def test_records_from_before_a_column_still_load(tmp_path: Path) -> None:
+    with RunStore(tmp_path / "demo", RUN) as store:
+        store.append(_record("baseline"), _steps(40.0))
+        store.append(_record("policy"), _steps(20.0))
+    for file in (tmp_path / "demo" / "steps").glob("*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(table.drop_columns("accepted_tokens"), file)
+    frames = load_run(tmp_path / "demo")
+    assert frames.steps["accepted_tokens"].isna().all()
+    assert write_report(tmp_path / "demo")["accepted_tokens"] == {"policy": None, "baseline": None}

@@ -68,12 +68,12 @@ class ReadoutRows:
 
     Attributes:
         entropy, relevance: int64 indices into the segment's rows.
-        positions: int64[n] prompt positions of the segment's rows.
+        entropy_positions: int64 prompt positions of the former.
     """
 
     entropy: Tensor
     relevance: Tensor
-    positions: Tensor
+    entropy_positions: Tensor
 
 
 class Readout:
@@ -94,9 +94,15 @@ class Readout:
 
     def rows(self, positions: Tensor) -> ReadoutRows:
         """The rows to read in a segment that computes ``positions`` (int64[n], ascending)."""
-        index = torch.arange(positions.numel(), device=positions.device)
+        index = torch.arange(positions.numel() if self.request.entropy_layers else 0, device=positions.device)
         relevance = torch.searchsorted(positions, self.request.relevance_rows)
-        return ReadoutRows(sample_rows(index, self.request.entropy_rows), relevance, positions)
+        entropy = sample_rows(index, self.request.entropy_rows)
+        return ReadoutRows(entropy, relevance, positions[entropy])
+
+    @property
+    def reads_all_rows(self) -> bool:
+        """Exact entropies: the number of rows read differs from call to call."""
+        return bool(self.request.entropy_layers) and self.request.entropy_rows is None
 
     def wants(self, layer: int) -> bool:
         """The layer takes part."""
@@ -105,12 +111,19 @@ class Readout:
     def keep(self, layer: int, rows: ReadoutRows, queries: Callable[[Tensor], Tensor]) -> None:
         """Put this layer's query rows aside; ``queries(index)`` gives rotated rows [r, H, D] of the segment."""
         if layer in self.request.entropy_layers:
-            self._entropy_queries[layer] = (queries(rows.entropy), rows.positions[rows.entropy])
+            self._entropy_queries[layer] = (queries(rows.entropy), rows.entropy_positions)
         if layer in self.request.relevance_layers:
             self._relevance_queries[layer] = queries(rows.relevance)
 
+    def adopt(self, layer: int, rows: ReadoutRows, entropy: Tensor | None, relevance: Tensor | None) -> None:
+        """Take over rows that a captured graph put aside: ``entropy`` and ``relevance`` [r, H, D] where wanted."""
+        if entropy is not None:
+            self._entropy_queries[layer] = (entropy, rows.entropy_positions)
+        if relevance is not None:
+            self._relevance_queries[layer] = relevance
+
     def score(self, keys: Tensor) -> None:
-        """Turn the rows put aside into ``scores`` float32[P] and ``entropies``, one per entropy layer (on the CPU).
+        """Turn the rows put aside into ``scores`` float32[P] and ``entropies``, one per entropy layer.
 
         Args:
             keys: [L, H, C, D] the whole key buffer of this prefill; only the first N slots count. It is taken whole
@@ -144,8 +157,7 @@ class Readout:
                     for q, layer, r in zip(queries, layers, rows, strict=True)
                 ]
             )
-        # One transfer for all layers: a host read per layer would stall the device L times.
-        return means.cpu()
+        return means
 
 
 def sample_rows(rows: Tensor, count: int | None) -> Tensor:

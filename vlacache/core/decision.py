@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlacache.core.layout import TokenLayout
+from vlacache.core.transfer import HostCopy
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,12 @@ class CacheDecision:
     similarity: Tensor | None = None
     reason: str | None = None
 
+    def __post_init__(self) -> None:
+        left = torch.zeros(self.num_layers + 1, dtype=torch.int64, device=self.leave_layer.device)
+        left.scatter_add_(0, self.leave_layer, torch.ones_like(self.leave_layer))
+        # The counts fix the shapes of the prefill, so the host needs them; they travel while the towers run.
+        object.__setattr__(self, "_counts", HostCopy(left[: self.num_layers].cumsum(0)))
+
     @classmethod
     @functools.lru_cache(maxsize=64)
     def dense(
@@ -50,7 +56,7 @@ class CacheDecision:
     def from_ranking(
         cls,
         ranked: Tensor,
-        counts: Sequence[int] | Tensor,
+        counts: Tensor,
         *,
         static: Tensor,
         relevant: Tensor,
@@ -59,26 +65,30 @@ class CacheDecision:
         """At layer l the first ``counts[l]`` patches of ``ranked`` are reused.
 
         Args:
-            ranked: int64[R] patch indices, first to leave first, without repeats.
-            counts: L non-decreasing counts in 0 .. R.
+            ranked: int64[R] patch indices, first to leave first, without repeats; may go on with patches that stay.
+            counts: int64[L], non-decreasing, in 0 .. R; on the device of ``ranked``.
 
         Raises:
-            ValueError: ``counts`` falls somewhere or exceeds R.
+            ValueError: ``counts`` falls somewhere or exceeds R. On a GPU that would cost a wait, so it is checked on
+                the CPU alone, where every policy is tested.
         """
-        steps = torch.as_tensor(counts, dtype=torch.int64, device=ranked.device)
-        if bool((steps[1:] < steps[:-1]).any()) or int(steps[0]) < 0 or int(steps[-1]) > ranked.numel():
-            raise ValueError(f"counts: expected non-decreasing numbers in 0..{ranked.numel()}, got {steps.tolist()}")
-        num_layers = steps.numel()
+        if counts.device.type == "cpu":
+            ordered = bool((counts[1:] >= counts[:-1]).all())
+            if not ordered or int(counts[0]) < 0 or int(counts[-1]) > ranked.numel():
+                raise ValueError(
+                    f"counts: expected non-decreasing numbers in 0..{ranked.numel()}, got {counts.tolist()}"
+                )
+        num_layers = counts.numel()
         leave = torch.full((static.numel(),), num_layers, dtype=torch.int64, device=ranked.device)
         # The first layer whose count exceeds a patch's rank is where that patch leaves.
-        leave[ranked] = torch.searchsorted(steps, torch.arange(ranked.numel(), device=ranked.device), right=True)
+        leave[ranked] = torch.searchsorted(counts, torch.arange(ranked.numel(), device=ranked.device), right=True)
         return cls(leave, num_layers, static, relevant, similarity)
 
     @cached_property
     def num_reused(self) -> list[int]:
-        """Reused vision tokens at each of the L layers."""
-        left = torch.bincount(self.leave_layer, minlength=self.num_layers + 1)[: self.num_layers]
-        return [int(n) for n in torch.cumsum(left, 0).tolist()]
+        """Reused vision tokens at each of the L layers; the first access waits for the decision, nothing else."""
+        counts: HostCopy = self._counts  # type: ignore[attr-defined]
+        return [int(n) for n in counts.get().tolist()]
 
     @property
     def is_dense(self) -> bool:
@@ -108,16 +118,36 @@ class Segment:
 
     Attributes:
         first_layer, stop_layer: half-open layer range.
-        rows: int64[n] ascending prompt positions that are computed, or None for all N.
-        keep: int64[n] where those rows are among the previous segment's rows; None when nothing left.
-        mask: bool[n, N], True where a row may look; None when every row sees every key or ``is_causal`` says it.
+        num_rows: rows that are computed, padding not counted.
+        rows: int64[b] ascending prompt positions that are computed, then padding (position 0); None for all.
+        slots: int64[b] where their K/V are written; padding goes to a sink that nothing reads. None for all.
+        keep: int64[b] where those rows are among the previous segment's rows; None when nothing left.
+        mask: bool[b, N], True where a row may look; None when every row sees every key or ``is_causal`` says it.
     """
 
     first_layer: int
     stop_layer: int
-    rows: Tensor | None
-    keep: Tensor | None
-    mask: Tensor | None
+    num_rows: int
+    rows: Tensor | None = None
+    slots: Tensor | None = None
+    keep: Tensor | None = None
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Row counts rounded up, so that a captured graph serves many decisions.
+
+    Attributes:
+        multiple: counts become multiples of this (at most all rows). sink: K/V slot that takes the padding's writes.
+    """
+
+    multiple: int
+    sink: int
+
+    def bucket(self, num_rows: int, limit: int) -> int:
+        """Rows that are run for ``num_rows`` of ``limit``."""
+        return min(-(-num_rows // self.multiple) * self.multiple, limit)
 
 
 def causal_mask(rows: Tensor, num_tokens: int) -> Tensor:
@@ -125,26 +155,54 @@ def causal_mask(rows: Tensor, num_tokens: int) -> Tensor:
     return torch.arange(num_tokens, device=rows.device)[None, :] <= rows[:, None]
 
 
-def plan_segments(decision: CacheDecision, layout: TokenLayout, *, causal: bool) -> list[Segment]:
+def plan_segments(
+    decision: CacheDecision, layout: TokenLayout, *, causal: bool, num_drafts: int = 0, padding: Padding | None = None
+) -> list[Segment]:
     """The row sets of a decision, one segment per distinct set.
 
     Masks come from absolute positions, because SDPA's ``is_causal`` aligns the triangle by row index and would be
-    wrong as soon as a row is missing.
+    wrong as soon as a row is missing. The counts are on the host already and fix every shape, so nothing here waits
+    for the device.
+
+    Args:
+        num_drafts: rows after the prompt (positions N ..) that every layer computes.
+        padding: how row counts are rounded up; None for exactly the rows that are computed.
     """
-    if decision.is_dense:
-        return [Segment(0, decision.num_layers, None, None, None)]
+    total = layout.num_tokens + num_drafts
     reused = decision.num_reused
     starts = [0] + [layer for layer in range(1, decision.num_layers) if reused[layer] != reused[layer - 1]]
     stops = [*starts[1:], decision.num_layers]
+    sparse = [start for start in starts if reused[start]]
+    sets = _row_sets(decision, layout, sparse, total, None if padding is None else padding.sink) if sparse else None
     segments: list[Segment] = []
-    alive = torch.arange(layout.num_tokens, device=decision.leave_layer.device)
     for start, stop in zip(starts, stops, strict=True):
-        if reused[start] == 0:
-            segments.append(Segment(start, stop, None, None, None))
+        n = total - reused[start]
+        if sets is None or n == total:
+            segments.append(Segment(start, stop, n))
             continue
-        leave = torch.full((layout.num_tokens,), decision.num_layers, device=alive.device)
-        leave[layout.vision] = decision.leave_layer
-        keep = torch.nonzero(leave[alive] > start).flatten()
-        alive = alive[keep]
-        segments.append(Segment(start, stop, alive, keep, causal_mask(alive, layout.num_tokens) if causal else None))
+        size = n if padding is None else padding.bucket(n, total)
+        rows, slots, keep = (table[sparse.index(start), :size] for table in sets)
+        segments.append(Segment(start, stop, n, rows, slots, keep, causal_mask(rows, total) if causal else None))
     return segments
+
+
+def _row_sets(
+    decision: CacheDecision, layout: TokenLayout, starts: list[int], total: int, sink: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows alive at each of the given layers, their slots, and where they are in the set before; each int64[S, total].
+
+    After the rows that are alive come position 0 and the sink. All sets at once: one by one, these small operations
+    would cost as much as deciding.
+    """
+    device = decision.leave_layer.device
+    leave = torch.full((total,), decision.num_layers, dtype=torch.int64, device=device)
+    leave[layout.vision] = decision.leave_layer
+    alive = leave > torch.tensor(starts).to(device, non_blocking=True)[:, None]
+    index = alive.cumsum(1) - 1  # of every position in its set
+    position = torch.arange(total, device=device).expand_as(index)
+    # Rows that left are scattered to an extra slot: shapes stay known without asking the device how many they are.
+    rows = position.new_zeros(len(starts), total + 1)
+    rows = rows.scatter_(1, torch.where(alive, index, total), position)[:, :total]
+    before = torch.cat([position[:1], index[:-1]])
+    slots = rows if sink is None else torch.where(position <= index[:, -1:], rows, sink)
+    return rows, slots, before.gather(1, rows)

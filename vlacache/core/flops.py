@@ -42,7 +42,7 @@ def prefill_macs(shape: DecoderShape, rows_per_layer: Sequence[int], keys: int, 
 
 
 def rows_per_layer(decision: CacheDecision, num_tokens: int) -> list[int]:
-    """Computed tokens at each layer."""
+    """Computed tokens at each layer, of ``num_tokens`` (prompt, or prompt and drafts)."""
     return [num_tokens - reused for reused in decision.num_reused]
 
 

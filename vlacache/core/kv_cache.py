@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,16 +11,29 @@ from torch import Tensor
 class KVCache:
     """Keys and values of one prompt (and the tokens decoded after it), batch 1.
 
+    Args:
+        storage: [2, M] memory to use, M at least L * H * C * D, so that prompts of different length share addresses
+            that a captured graph knows; None for new memory, zeroed.
+
     Attributes:
         k, v: [L, H, C, D] tensors; slot = prompt position.
     """
 
     def __init__(
-        self, num_layers: int, num_heads: int, capacity: int, head_dim: int, *, dtype: torch.dtype, device: torch.device
+        self,
+        num_layers: int,
+        num_heads: int,
+        capacity: int,
+        head_dim: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        storage: Tensor | None = None,
     ) -> None:
         shape = (num_layers, num_heads, capacity, head_dim)
-        self.k = torch.zeros(shape, dtype=dtype, device=device)
-        self.v = torch.zeros(shape, dtype=dtype, device=device)
+        if storage is None:
+            storage = torch.zeros(2, math.prod(shape), dtype=dtype, device=device)
+        self.k, self.v = (half[: math.prod(shape)].view(shape) for half in storage.unbind())
 
     @property
     def capacity(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -69,11 +67,3 @@ def concentration(entropies: Tensor, num_keys: int, base: float, gain: float) ->
     """
     focus = 1.0 - entropies / torch.log(torch.tensor(float(max(num_keys, 2))))
     return torch.cummax((base + gain * focus).clamp(0.0, 1.0), dim=0).values
-
-
-def running_max(counts: Sequence[int]) -> list[int]:
-    """Non-decreasing version of ``counts``."""
-    result: list[int] = []
-    for count in counts:
-        result.append(max(count, result[-1]) if result else count)
-    return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,14 +14,20 @@ from vlacache.core.flops import DecoderShape, prefill_macs, rows_per_layer
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.layout import TokenLayout
 from vlacache.core.policies.base import CachePolicy, CacheState, ReusePolicy
+from vlacache.core.reference import ReferenceFrame
 from vlacache.core.similarity import patch_similarity, patchify
+from vlacache.core.transfer import HostCopy
+
+#: K/V memory grows by so many slots, so that a few more words in the instruction fit without a new allocation.
+_SLOT_STEP = 64
 
 
 class CacheSession:
     """Asks the policy once per call and remembers what the next call needs.
 
-    Usage: ``decision = decide(...)``, run the model with ``kv`` and ``readout()``, then ``commit(...)``. A call that
-    fails between decide and commit leaves ``kv`` half written, so the next decision is cold.
+    Usage: ``ask(...)``, start the vision towers, ``decision = settle()``, run the model with ``kv`` and ``readout()``,
+    then ``commit(...)``; ``decide`` is ask and settle in one. A call that fails before commit leaves ``kv`` half
+    written, so the next decision is cold.
 
     A call that does not reach the break-even runs dense, and the session does not ask again for 4, 8 ..
     ``policy.max_backoff`` calls, so that a policy that finds nothing to reuse costs next to nothing. Attention is read
@@ -34,6 +40,8 @@ class CacheSession:
         self._dtype = dtype
         self._device = device
         self._kv: KVCache | None = None
+        self._storage: Tensor | None = None
+        self._relevance_rows: dict[TokenLayout, Tensor] = {}
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -43,12 +51,12 @@ class CacheSession:
 
     def _forget(self) -> None:
         self._valid = False
-        self._pending: tuple[TokenLayout, Any, Any, Tensor] | None = None
+        self._pending: _Pending | None = None
         self._patches: Tensor | None = None
         self._layout: TokenLayout | None = None
         self._prompt: Any = None
         self._cameras: Any = None
-        self._reference: _Reference | None = None
+        self._reference: ReferenceFrame | None = None
         self._scores: Tensor | None = None
         self._entropies: Tensor | None = None
         self._age: Tensor | None = None
@@ -65,7 +73,7 @@ class CacheSession:
             RuntimeError: before the first ``decide``.
         """
         if self._kv is None:
-            raise RuntimeError("CacheSession: kv is allocated by decide(); call that first")
+            raise RuntimeError("CacheSession: kv is allocated by ask() or decide(); call one first")
         return self._kv
 
     @property
@@ -86,7 +94,14 @@ class CacheSession:
     def decide(
         self, frames: Tensor, layout: TokenLayout, *, prompt: Any, cameras: Any, head_rows: int, extra_slots: int = 0
     ) -> CacheDecision:
-        """Decide what this call recomputes.
+        """``ask`` and ``settle``, for a caller with nothing to launch in between."""
+        self.ask(frames, layout, prompt=prompt, cameras=cameras, head_rows=head_rows, extra_slots=extra_slots)
+        return self.settle()
+
+    def ask(
+        self, frames: Tensor, layout: TokenLayout, *, prompt: Any, cameras: Any, head_rows: int, extra_slots: int = 0
+    ) -> None:
+        """Begin a call: have the device work out what the policy would reuse, and do not wait for it.
 
         Args:
             frames: [V, 3, H, W] raw pixels as the vision towers see them, views in token order.
@@ -94,7 +109,7 @@ class CacheSession:
             prompt: anything comparable that identifies the instruction.
             cameras: anything comparable that identifies camera names and image size.
             head_rows: rows that the last layer must compute for the action head (for the break-even).
-            extra_slots: cache slots for tokens decoded after the prompt.
+            extra_slots: cache slots after the prompt's: for drafts and decoded tokens, and a graph's padding.
         """
         capacity = layout.num_tokens + extra_slots
         if self._kv is None or self._kv.capacity != capacity:
@@ -107,11 +122,25 @@ class CacheSession:
         # From here to commit() the buffer may be half written: without a commit the next call is cold.
         self._valid = False
         self._patches = None
-        self._pending = (layout, prompt, cameras, frames)
+        self._pending = pending = _Pending(layout, prompt, cameras, frames, head_rows)
         if reason is not None:
             self._silent_calls = max(0, self._silent_calls - 1)
-            return CacheDecision.dense(layout, self.shape.num_layers, reason, self._device)
-        decision = self._ask_policy(frames, layout, head_rows)
+            pending.proposal = CacheDecision.dense(layout, self.shape.num_layers, reason, self._device)
+        else:
+            self._ask_policy(pending)
+
+    def settle(self) -> CacheDecision:
+        """What this call recomputes; waits for the counts that ``ask`` sent to the host.
+
+        Raises:
+            RuntimeError: without an ``ask`` before it.
+        """
+        pending = self._pending
+        if pending is None or pending.proposal is None:
+            raise RuntimeError("CacheSession: settle() without ask(); each call is ask, settle, prefill, commit")
+        if pending.proposal.reason is not None:
+            return pending.proposal
+        decision = self._at_least_break_even(pending, pending.proposal)
         self._back_off(decision)
         return decision
 
@@ -122,10 +151,15 @@ class CacheSession:
         entropy = self._entropy_layers() if self.policy.needs_entropy else frozenset()
         if self._silent_calls or not (relevance or entropy):
             return None
-        positions = torch.tensor(layout.relevance_positions(*self.policy.relevance_kinds), device=self._device)
-        rows = sample_rows(positions, self.policy.readout.relevance_rows)
-        request = ReadoutRequest(relevance, rows, entropy, self.policy.readout.entropy_rows)
+        request = ReadoutRequest(relevance, self._rows_of(layout), entropy, self.policy.readout.entropy_rows)
         return Readout(request, layout, causal=causal)
+
+    def _rows_of(self, layout: TokenLayout) -> Tensor:
+        """Rows read for relevance, remembered: sending them from the host makes the device finish its work first."""
+        if layout not in self._relevance_rows:
+            positions = torch.tensor(layout.relevance_positions(*self.policy.relevance_kinds), device=self._device)
+            self._relevance_rows[layout] = sample_rows(positions, self.policy.readout.relevance_rows)
+        return self._relevance_rows[layout]
 
     def _entropy_layers(self) -> frozenset[int]:
         """Layers read in this call: all at first, then every ``entropy_stride``-th, taking turns."""
@@ -140,23 +174,30 @@ class CacheSession:
             RuntimeError: without a ``decide`` before it.
         """
         if self._pending is None:
-            raise RuntimeError("CacheSession: commit() without decide(); each call is decide, prefill, commit")
-        self._layout, self._prompt, self._cameras, frames = self._pending
-        self._pending = None
+            raise RuntimeError("CacheSession: commit() without decide(); each call is ask, settle, prefill, commit")
+        pending, self._pending = self._pending, None
+        self._layout, self._prompt, self._cameras = pending.layout, pending.prompt, pending.cameras
         self._num_calls += 1
         if isinstance(self.policy, ReusePolicy):
             self._advance_age(decision)
-            self._advance_reference(decision, frames)
+            self._advance_reference(decision, pending.frames)
         if readout is not None:
             self._take_readout(readout)
         self._calls_since_refresh = 0 if decision.is_dense else self._calls_since_refresh + 1
         self._valid = True
 
     def _new_cache(self, capacity: int) -> KVCache:
+        """A cache for exactly so many slots, in the memory of the last one where it fits."""
         shape = self.shape
+        values = shape.num_layers * shape.hidden_size
+        if self._storage is None or self._storage.shape[1] < values * capacity:
+            slots = -(-capacity // _SLOT_STEP) * _SLOT_STEP
+            self._storage = None  # before the new one is allocated
+            self._storage = torch.zeros(2, values * slots, dtype=self._dtype, device=self._device)
         return KVCache(
-            shape.num_layers, shape.num_heads, capacity, shape.head_dim, dtype=self._dtype, device=self._device
-        )
+            shape.num_layers, shape.num_heads, capacity, shape.head_dim, dtype=self._dtype, device=self._device,
+            storage=self._storage,
+        )  # fmt: skip
 
     def _dense_reason(self, layout: TokenLayout, prompt: Any, cameras: Any) -> str | None:
         if not isinstance(self.policy, ReusePolicy):
@@ -174,24 +215,26 @@ class CacheSession:
             return "refresh"
         return None
 
-    def _ask_policy(self, frames: Tensor, layout: TokenLayout, head_rows: int) -> CacheDecision:
-        policy = self.policy
+    def _ask_policy(self, pending: _Pending) -> None:
+        policy, layout = self.policy, pending.layout
         similarity = torch.zeros(layout.num_patches, device=self._device)
         if policy.needs_similarity and self._reference is not None:
-            self._patches = patchify(frames, layout.grid)
+            self._patches = patchify(pending.frames, layout.grid)
             similarity = patch_similarity(self._patches, self._reference.patches(layout), policy.measure)
         age = torch.zeros_like(similarity, dtype=torch.int32) if self._age is None else self._age.amax(dim=0)
         state = CacheState(
             layout, self.shape.num_layers, similarity, self._scores, self._entropies, age, self._generator
         )
-        decision = policy.decide(state)
-        worth = policy.min_saving if isinstance(policy, ReusePolicy) else 0.0
-        if self._saving(decision, layout, head_rows) >= worth and not decision.is_dense:
+        pending.proposal = policy.decide(state)
+        if isinstance(policy, ReusePolicy) and policy.max_age is not None:
+            pending.aged_out = HostCopy((age >= policy.max_age).any())
+
+    def _at_least_break_even(self, pending: _Pending, decision: CacheDecision) -> CacheDecision:
+        worth = self.policy.min_saving if isinstance(self.policy, ReusePolicy) else 0.0
+        if self._saving(decision, pending.layout, pending.head_rows) >= worth and not decision.is_dense:
             return decision
         # Patches that are only too old come back next call: that is a refresh, not a reason to stop asking.
-        aged_out = (
-            isinstance(policy, ReusePolicy) and policy.max_age is not None and bool((age >= policy.max_age).any())
-        )
+        aged_out = pending.aged_out is not None and bool(pending.aged_out.get())
         everything = torch.full_like(decision.leave_layer, decision.num_layers)
         return replace(decision, leave_layer=everything, reason="refresh" if aged_out else "break_even")
 
@@ -213,7 +256,7 @@ class CacheSession:
         if readout.entropies is not None:
             layers = sorted(readout.request.entropy_layers)
             known = torch.zeros(self.shape.num_layers) if self._entropies is None else self._entropies.clone()
-            known[layers] = readout.entropies
+            known[layers] = readout.entropies.cpu()  # the actions have been fetched: nothing is left to wait for
             self._entropies = known
 
     def _advance_age(self, decision: CacheDecision) -> None:
@@ -229,7 +272,7 @@ class CacheSession:
         if not self.policy.needs_similarity:
             return
         if self.policy.reference == "previous" or decision.is_dense or self._reference is None:
-            self._reference = _Reference(frames, self._patches)
+            self._reference = ReferenceFrame(frames, self._patches)
         else:
             # Only where every layer was recomputed: a patch that was reused in any layer still depends on the frame
             # it was compared with, so a slow drift adds up until it is seen.
@@ -239,19 +282,14 @@ class CacheSession:
             self._reference.take(whole, self._patches, layout)
 
 
-class _Reference:
-    """The frame (per patch) that the next call is compared with; cut into patches only when it is needed."""
+@dataclass(slots=True)
+class _Pending:
+    """The call between ``ask`` and ``commit``."""
 
-    def __init__(self, frames: Tensor, patches: Tensor | None) -> None:
-        self._frames = frames
-        self._patches = patches
-
-    def patches(self, layout: TokenLayout) -> Tensor:
-        """float32[P, F]."""
-        if self._patches is None:
-            self._patches = patchify(self._frames, layout.grid)
-        return self._patches
-
-    def take(self, which: Tensor, patches: Tensor, layout: TokenLayout) -> None:
-        """Replace the patches where bool[P] ``which`` says so."""
-        self._patches = torch.where(which[:, None], patches, self.patches(layout))
+    layout: TokenLayout
+    prompt: Any
+    cameras: Any
+    frames: Tensor
+    head_rows: int
+    proposal: CacheDecision | None = None
+    aged_out: HostCopy | None = None

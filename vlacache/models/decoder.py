@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ def rope_table(length: int, head_dim: int, theta: float, device: torch.device | 
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply RoPE: x [..., n, h, D], cos and sin [n, 1, D]."""
+    """Apply RoPE: x [..., n, h, D], cos and sin [n, 1, D] (or anything else that broadcasts)."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
@@ -83,6 +84,14 @@ class DecoderLayer(nn.Module):
         return self.finish(x, attended.transpose(-3, -2).flatten(-2))
 
 
+class QueryKeeper(Protocol):
+    """Takes query rows out of a pass for the side readout."""
+
+    def keep(self, layer: int, rows: ReadoutRows | None, queries: Callable[[Tensor], Tensor]) -> None:
+        """Put aside the rows of ``layer`` that are wanted; ``queries(index)`` gives rotated rows [r, H, D]."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PrefillCall:
     """What one prefill works with besides its rows.
@@ -92,12 +101,14 @@ class PrefillCall:
         causal: causal or full attention.
         readout: collects side attention, or None.
         aside: wraps the readout's work, so that it can be timed apart.
+        num_drafts: rows at the end that are no prompt (speculative decoding); the readout does not see them.
     """
 
     kv: KVCache
     causal: bool
     readout: Readout | None = None
     aside: Callable[[], AbstractContextManager[object]] = nullcontext
+    num_drafts: int = 0
 
     def keep(self, layer: int, rows: ReadoutRows | None, queries: Callable[[Tensor], Tensor]) -> None:
         """Put aside the query rows that the readout wants of this layer, if any."""
@@ -105,18 +116,39 @@ class PrefillCall:
             with self.aside():
                 self.readout.keep(layer, rows, queries)
 
+    def rows_to_read(self, positions: Tensor) -> ReadoutRows | None:
+        """Where the rows to read are among computed ``positions`` (int64[n] ascending, drafts last, no padding)."""
+        if self.readout is None:
+            return None
+        with self.aside():
+            return self.readout.rows(positions[: positions.numel() - self.num_drafts])
+
+    def score(self) -> None:
+        """Turn what was put aside into relevance and entropies; K are complete now."""
+        if self.readout is not None:
+            with self.aside():
+                self.readout.score(self.kv.k)
+
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows in the residual stream: x [n, d], their positions, RoPE tables [n, 1, D] and attention mask."""
+class RowState:
+    """The rows in the residual stream.
+
+    Attributes:
+        x: [b, d]. cos, sin: [b, 1, D]. rows: int64[n] ascending positions of the rows that are no padding.
+        slots: int64[b] where K/V are written; None for 0 .. b - 1. num_keys: N, the slots that are attended to.
+        mask: bool[b, N], or None. is_causal: the plain triangle in place of a mask. read: rows of the readout.
+    """
 
     x: Tensor
-    rows: Tensor
     cos: Tensor
     sin: Tensor
+    rows: Tensor
+    slots: Tensor | None
+    num_keys: int
     mask: Tensor | None
     is_causal: bool
-    read: ReadoutRows | None = None
+    read: ReadoutRows | None
 
 
 class Decoder(nn.Module):
@@ -157,7 +189,7 @@ class Decoder(nn.Module):
         """Run one prompt, computing only each segment's rows; the other rows' K/V are read from ``call.kv``.
 
         Args:
-            embeds: [N, d] prompt embeddings (rows that are never computed may hold anything).
+            embeds: [N, d] prompt embeddings, drafts included (rows that are never computed may hold anything).
             segments: from ``plan_segments``; together they cover all layers.
             head_rows: int64[h] ascending positions whose final hidden states are wanted; always computed. The last
                 layer computes queries and MLP for them alone.
@@ -166,56 +198,75 @@ class Decoder(nn.Module):
         Returns:
             [h, d] final-norm hidden states.
         """
-        n = embeds.shape[0]
-        cos_all, sin_all = (table[:n] for table in self.rope(call.kv.capacity, embeds))
-        state = _Rows(embeds, torch.arange(n, device=embeds.device), cos_all, sin_all, None, call.causal)
+        state = self.all_rows(embeds, call)
         last = self.config.num_layers - 1
         for segment in segments:
-            if segment.keep is not None and segment.rows is not None:
-                rows = segment.rows
-                state = _Rows(state.x[segment.keep], rows, cos_all[rows], sin_all[rows], segment.mask, False)
-            if call.readout is not None:
-                with call.aside():
-                    state = replace(state, read=call.readout.rows(state.rows))
-            for index in range(segment.first_layer, segment.stop_layer):
-                if index == last:
-                    x = self._last_layer(state, segment.rows, head_rows, n, call)
-                else:
-                    x = self._inner_layer(index, state, segment.rows, n, call)
-                state = replace(state, x=x)
-        hidden = self.norm(state.x)
-        if call.readout is not None:
-            with call.aside():
-                call.readout.score(call.kv.k)
+            state = self.enter(state, segment, call)
+            stop = min(segment.stop_layer, last)
+            state = replace(state, x=self.run_layers(state, segment.first_layer, stop, call.kv, call))
+        head_at = torch.searchsorted(state.rows, head_rows)
+        hidden = self.last_layer(state, head_at, head_rows, call.kv, call, causal=call.causal)
+        call.score()
         return hidden
 
-    def _inner_layer(self, index: int, state: _Rows, written: Tensor | None, n: int, call: PrefillCall) -> Tensor:
+    def all_rows(self, embeds: Tensor, call: PrefillCall) -> RowState:
+        """Every row of the prompt, before the first layer."""
+        n = embeds.shape[0]
+        cos, sin = (table[:n] for table in self.rope(call.kv.capacity, embeds))
+        rows = torch.arange(n, device=embeds.device)
+        return RowState(embeds, cos, sin, rows, None, n, None, call.causal, call.rows_to_read(rows))
+
+    def enter(self, state: RowState, segment: Segment, call: PrefillCall) -> RowState:
+        """The state with the segment's rows alone; unchanged where nothing left."""
+        if segment.rows is None or segment.keep is None:
+            return state
+        cos, sin = (table[segment.rows] for table in self.rope(call.kv.capacity, state.x))
+        rows = segment.rows[: segment.num_rows]
+        read = call.rows_to_read(rows)
+        x = state.x[segment.keep]
+        return RowState(x, cos, sin, rows, segment.slots, state.num_keys, segment.mask, False, read)
+
+    def run_layers(self, state: RowState, first: int, stop: int, kv: KVCache, keeper: QueryKeeper) -> Tensor:
+        """Layers ``first .. stop - 1`` (never the last one) on the same rows: [b, d]."""
+        for index in range(first, stop):
+            state = replace(state, x=self._inner_layer(index, state, kv, keeper))
+        return state.x
+
+    def _inner_layer(self, index: int, state: RowState, kv: KVCache, keeper: QueryKeeper) -> Tensor:
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         qkv = layer.project(layer.input_norm(state.x), 0, 3)
-        q = rotate(qkv[:, 0], state.cos, state.sin)
-        k = rotate(qkv[:, 1], state.cos, state.sin).transpose(0, 1)
-        call.kv.write(index, written, k, qkv[:, 2].transpose(0, 1))
-        keys, values = call.kv.read(index, n)
-        call.keep(index, state.read, lambda at: q[at])
+        # Both at once: five launches, not ten.
+        q, k = rotate(qkv[:, :2], state.cos[:, None], state.sin[:, None]).unbind(1)
+        kv.write(index, state.slots, k.transpose(0, 1), qkv[:, 2].transpose(0, 1))
+        keys, values = kv.read(index, state.num_keys)
+        keeper.keep(index, state.read, lambda at: q[at])
         return layer.finish(state.x, attend(q.transpose(0, 1), keys, values, state.mask, is_causal=state.is_causal))
 
-    def _last_layer(self, state: _Rows, written: Tensor | None, head_rows: Tensor, n: int, call: PrefillCall) -> Tensor:
-        """K/V of every computed row, but queries and MLP only of the rows that the head reads."""
+    def last_layer(
+        self, state: RowState, head_at: Tensor, head_rows: Tensor, kv: KVCache, keeper: QueryKeeper, *, causal: bool
+    ) -> Tensor:
+        """The last layer and norm: K/V of every row, but queries and MLP only of the rows that the head reads.
+
+        Args:
+            head_at: int64[h] indices of ``head_rows`` (positions) in the state.
+
+        Returns:
+            [h, d].
+        """
         index = self.config.num_layers - 1
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         normed = layer.input_norm(state.x)
-        kv = layer.project(normed, 1, 3)
-        call.kv.write(index, written, rotate(kv[:, 0], state.cos, state.sin).transpose(0, 1), kv[:, 1].transpose(0, 1))
-        keys, values = call.kv.read(index, n)
-        call.keep(index, state.read, lambda at: self._queries(layer, normed, state, at))
-        local = torch.searchsorted(state.rows, head_rows)
-        mask = causal_mask(head_rows, n) if call.causal else None
-        q = self._queries(layer, normed, state, local).transpose(0, 1)
-        attended = attend(q, keys, values, mask, is_causal=False)
-        return layer.finish(state.x[local], attended)
+        projected = layer.project(normed, 1, 3)
+        k = rotate(projected[:, 0], state.cos, state.sin).transpose(0, 1)
+        kv.write(index, state.slots, k, projected[:, 1].transpose(0, 1))
+        keys, values = kv.read(index, state.num_keys)
+        keeper.keep(index, state.read, lambda at: self._queries(layer, normed, state, at))
+        mask = causal_mask(head_rows, state.num_keys) if causal else None
+        q = self._queries(layer, normed, state, head_at).transpose(0, 1)
+        return self.norm(layer.finish(state.x[head_at], attend(q, keys, values, mask, is_causal=False)))
 
     @staticmethod
-    def _queries(layer: DecoderLayer, normed: Tensor, state: _Rows, at: Tensor) -> Tensor:
+    def _queries(layer: DecoderLayer, normed: Tensor, state: RowState, at: Tensor) -> Tensor:
         """Rotated queries [r, H, D] of some of the computed rows, ``at`` their indices."""
         return rotate(layer.project(normed[at], 0, 1)[:, 0], state.cos[at], state.sin[at])
 
@@ -232,7 +283,7 @@ class Decoder(nn.Module):
         x = embed
         for index, layer in enumerate(self.layers):
             qkv = layer.project(layer.input_norm(x), 0, 3)  # type: ignore[operator]
-            q, k = rotate(qkv[:, 0], cos, sin), rotate(qkv[:, 1], cos, sin)
+            q, k = rotate(qkv[:, :2], cos[:, None], sin[:, None]).unbind(1)
             kv.write(index, None, k.transpose(0, 1), qkv[:, 2].transpose(0, 1), start=position)
             keys, values = kv.read(index, position + 1)
             x = layer.finish(x, attend(q.transpose(0, 1), keys, values, None, is_causal=False))  # type: ignore[operator]

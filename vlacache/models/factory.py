@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +20,9 @@ from vlacache.models.config import VLAConfig
 from vlacache.models.hub import find_checkpoint
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import UNTRAINED_KEY, read_json
+from vlacache.models.request import DTYPES, check_request
+from vlacache.models.request import PUBLISHED_MODELS as PUBLISHED_MODELS
+from vlacache.models.request import ModelConfig as ModelConfig
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.models.tokenizer import TextTokenizer, TinyTokenizer
 from vlacache.types import LIBERO_ACTION_SPEC, ActionSpec
@@ -29,39 +31,8 @@ from vlacache.types import LIBERO_ACTION_SPEC, ActionSpec
 TOKENIZER_FILE = "tokenizer.json"
 #: ``checkpoint: builtin`` means ``PACKAGED / <model name>``.
 PACKAGED = Path(__file__).parent / "checkpoints"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-#: Models that exist as published checkpoints only.
-PUBLISHED_MODELS = ("openvla", "openvla_oft", "cogact")
 #: De-normalised actions of OpenVLA's SIMPLER data sets (Bridge, RT-1) as they leave the network.
 BRIDGE_ACTION_SPEC = ActionSpec(dim=7, translation="metre", rotation="euler_xyz", gripper="plus_one_opens")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """What a run asks for.
-
-    Attributes:
-        name: ``tiny_oft``, ``tiny_openvla``, ``openvla``, ``openvla_oft`` or ``cogact``.
-        checkpoint: folder with config.json and model.safetensors, ``builtin`` for the one that ships with the package,
-            or None for seeded, untrained weights. Published models: folder or hub id, required.
-        revision: commit of a hub id (not for local folders).
-        unnorm_key: data set, or suite, whose statistics scale the actions of a published checkpoint.
-        input_ids: prompt ids in place of the text's, for a published checkpoint without tokenizer.
-        dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it), ``float32`` or ``bfloat16``.
-        decode: ``plain``. num_open_loop_steps: executed actions of a chunk; None for all.
-        seed: of untrained weights. device: torch device.
-    """
-
-    name: str
-    checkpoint: str | None = None
-    revision: str | None = None
-    dtype: str = "auto"
-    decode: str = "plain"
-    num_open_loop_steps: int | None = None
-    seed: int = 0
-    device: str = "cpu"
-    unnorm_key: str | None = None
-    input_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +51,14 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready for inference, its tokenizer and what to write down about it."""
+    """A model ready for inference, its tokenizer, what to write down about it, and how its calls are run."""
 
     model: VLAModel
     tokenizer: TextTokenizer
     info: ModelInfo
     num_open_loop_steps: int
+    decode: str = "plain"
+    runtime: str = "auto"
 
     @property
     def action_spec(self) -> ActionSpec:
@@ -103,11 +76,14 @@ def load_model(config: ModelConfig) -> LoadedModel:
         ValueError: an unknown name, dtype or decode mode, a checkpoint of another model, too many open-loop steps.
         FileNotFoundError: the checkpoint folder or one of its files is missing.
     """
-    _check(config)
+    check_request(config)
     device = torch.device(config.device)
     dtype = choose_dtype(device) if config.dtype == "auto" else DTYPES[config.dtype]
-    if config.name in PUBLISHED_MODELS:
-        return _load_published(config, device, dtype)
+    load = _load_published if config.name in PUBLISHED_MODELS else _load_tiny
+    return replace(load(config, device, dtype), decode=config.decode, runtime=config.runtime)
+
+
+def _load_tiny(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     if config.checkpoint is None:
         model = untrained(TINY_MODELS[config.name], config.seed)
         weights, checkpoint, tokenizer = "untrained", f"seed {config.seed}", TinyTokenizer()
@@ -116,7 +92,7 @@ def load_model(config: ModelConfig) -> LoadedModel:
         model = load_checkpoint(folder, config.name)
         weights, checkpoint, tokenizer = "trained", checkpoint_id(folder), load_tokenizer(folder)
     model = model.to(dtype=dtype)
-    return wrap_model(model, tokenizer, weights, checkpoint, config.device, config.num_open_loop_steps)
+    return wrap_model(model, tokenizer, weights, checkpoint, str(device), config.num_open_loop_steps)
 
 
 def _load_published(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -184,28 +160,6 @@ def load_tokenizer(folder: Path) -> TinyTokenizer:
     """The checkpoint's own tokenizer; the package's where the folder has none."""
     path = folder / TOKENIZER_FILE
     return TinyTokenizer(path) if path.is_file() else TinyTokenizer()
-
-
-def _check(config: ModelConfig) -> None:
-    names = [*TINY_MODELS, *PUBLISHED_MODELS]
-    if config.name not in names:
-        close = difflib.get_close_matches(config.name, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"model: expected one of {sorted(names)}, got {config.name!r}{hint}")
-    if config.dtype != "auto" and config.dtype not in DTYPES:
-        raise ValueError(f"model.dtype: expected 'auto' or one of {sorted(DTYPES)}, got {config.dtype!r}")
-    if config.decode != "plain":
-        raise ValueError(f"model.decode: expected 'plain', got {config.decode!r}")
-    if config.name in PUBLISHED_MODELS:
-        if config.checkpoint is None:
-            raise ValueError(
-                f"model.checkpoint: {config.name} needs its published weights; give a folder, or a hub id with "
-                "model.revision (there is no untrained variant; model=tiny_oft and model=tiny_openvla need none)"
-            )
-        return
-    for key in ("revision", "unnorm_key", "input_ids"):
-        if getattr(config, key) is not None:
-            raise ValueError(f"model.{key}: only for published checkpoints, {config.name} has none; leave it null")
 
 
 def untrained(config: VLAConfig, seed: int) -> VLAModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlacache.core.attention import Readout
-from vlacache.core.decision import CacheDecision, plan_segments
-from vlacache.core.flops import decode_macs, prefill_macs, readout_macs, rows_per_layer
+from vlacache.core.decision import CacheDecision, Segment, plan_segments
 from vlacache.core.layout import TokenLayout
 from vlacache.core.policies.base import CachePolicy
 from vlacache.core.session import CacheSession
@@ -21,17 +21,13 @@ from vlacache.core.timing import StageTimer
 from vlacache.models.cogact.diffusion import episode_noise
 from vlacache.models.cogact.head import DiffusionHead
 from vlacache.models.cogact.postprocess import EpisodePostprocess
+from vlacache.models.cost import CallWork, call_macs
+from vlacache.models.decode import ActionDecoder
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import (
-    L1ChunkHead,
-    TokenBinHead,
-    detokenize,
-    gripper_to_robosuite,
-    normalize,
-    unnormalize,
-)
+from vlacache.models.heads import TokenBinHead, detokenize, gripper_to_robosuite, normalize, unnormalize
 from vlacache.models.preprocess import frames_from_observation, proprio_from_observation
+from vlacache.models.runtime import Runtime, build_runtime
 from vlacache.models.tokenizer import prompt_text
 from vlacache.types import ActionChunk, ActionSpec, CacheTrace, InferenceStats, Observation
 
@@ -41,7 +37,7 @@ class CachedPolicy:
 
     Attributes:
         name, weights, action_spec, cameras, num_open_loop_steps: see ``vlacache.types.Policy``.
-        session: the cache state of the running episode.
+        session: the cache state of the running episode. runtime: how its calls are launched.
     """
 
     def __init__(self, loaded: LoadedModel, cache: CachePolicy) -> None:
@@ -60,7 +56,11 @@ class CachedPolicy:
         )
         self._is_first_call = True
         self._prompts: dict[str, Tensor] = {}
-        self._head_rows_of: dict[TokenLayout, Tensor] = {}
+        self._head_rows_of: dict[tuple[TokenLayout, int], Tensor] = {}
+        self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model)
+        self._decoder = ActionDecoder(
+            loaded.model, self.runtime.decode_token, speculative=loaded.decode == "speculative"
+        )
         self._commands = EpisodePostprocess(self._model.config) if self._model.config.head == "diffusion" else None
         self._seed = 0
 
@@ -73,6 +73,7 @@ class CachedPolicy:
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
         self.session.reset(seed)
+        self._decoder.reset()
         self._seed = seed
         if self._commands is not None:
             self._commands.reset()
@@ -90,22 +91,24 @@ class CachedPolicy:
         with timer.stage("preprocess"):
             frames, text_ids, proprio = self._preprocess(observation)
             layout = self._model.layout(text_ids.numel())
-        with timer.stage("vision"):
-            tokens = self._model.vision(frames.to(self._model.dtype))
         with timer.stage("decide"):
-            decision, segments, head_rows, readout = self._decide(observation, frames, layout)
+            self._ask(observation, frames, layout)
+        with timer.stage("vision"):
+            tokens = self.runtime.vision(frames)
+        with timer.stage("decide"):
+            plan = self._plan(layout)
         with timer.stage("prefill"):
             embeds = self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
-            call = PrefillCall(self.session.kv, self._model.config.causal, readout, self._aside)
-            hidden = self._model.decoder.prefill(embeds, segments, head_rows, call)
-        actions = self._act(hidden, layout.num_tokens, observation.step)
+            hidden = self._prefill(embeds, plan)
+        actions, accepted = self._act(hidden, plan, observation.step)
         with timer.stage("decide"):
-            self.session.commit(decision, readout)
+            self.session.commit(plan.decision, plan.readout)
         with timer.stage("postprocess"):
             executed = self._executed(actions, observation.instruction)
-        stats = self._stats(timer.finish(), layout, decision, readout, head_rows.numel())
+        stats = self._stats(timer.finish(), plan, accepted)
+        self.runtime.end_call()
         self._is_first_call = False
-        return ActionChunk(executed, stats, self._trace(layout, decision))
+        return ActionChunk(executed, stats, self._trace(plan))
 
     def _executed(self, actions: NDArray[np.floating], instruction: str) -> NDArray[np.float32]:
         """Normalised actions [T, dim] -> float32[T, dim] (one action where chunks are ensembled) in spec units."""
@@ -138,8 +141,9 @@ class CachedPolicy:
         frames = frames_from_observation(observation, config.views, size, config.image_steps, self._device)
         proprio = None
         if config.proprio_dim is not None:
-            raw = proprio_from_observation(observation, config.proprio_dim).to(self._device)
+            raw = proprio_from_observation(observation, config.proprio_dim)
             proprio = normalize(raw, config.proprio_low, config.proprio_high, config.proprio_mask)
+            proprio = proprio.to(self._device, non_blocking=True)
         return frames, self._text_ids(observation.instruction), proprio
 
     def _text_ids(self, instruction: str) -> Tensor:
@@ -148,101 +152,86 @@ class CachedPolicy:
             self._prompts[instruction] = torch.tensor(ids, device=self._device)
         return self._prompts[instruction]
 
-    def _decide(
-        self, observation: Observation, frames: Tensor, layout: TokenLayout
-    ) -> tuple[CacheDecision, list[Any], Tensor, Readout | None]:
+    def _ask(self, observation: Observation, frames: Tensor, layout: TokenLayout) -> None:
         config = self._model.config
-        head_rows = self._head_rows(layout)
-        decision = self.session.decide(
+        num_tokens = config.num_action_tokens if config.head == "token_bins" else 0
+        self.session.ask(
             frames,
             layout,
             prompt=observation.instruction,
             cameras=(config.views, *(observation.images[v].shape for v in config.views)),
-            head_rows=head_rows.numel(),
-            extra_slots=config.action_dim if config.head == "token_bins" else 0,
+            # Of the plain call: a draft must not move the break-even, or the two modes would reuse different things.
+            head_rows=len(self._model.head_rows(layout)),
+            extra_slots=num_tokens + self.runtime.extra_slots,
         )
-        readout = self.session.readout(layout, causal=config.causal)
-        return decision, plan_segments(decision, layout, causal=config.causal), head_rows, readout
 
-    def _head_rows(self, layout: TokenLayout) -> Tensor:
-        if layout not in self._head_rows_of:
-            self._head_rows_of[layout] = torch.tensor(self._model.head_rows(layout), device=self._device)
-        return self._head_rows_of[layout]
+    def _plan(self, layout: TokenLayout) -> _Plan:
+        causal = self._model.config.causal
+        draft = self._decoder.draft
+        num_drafts = 0 if draft is None else draft.numel()
+        decision = self.session.settle()
+        padding = self.runtime.padding(self.session.kv)
+        segments = plan_segments(decision, layout, causal=causal, num_drafts=num_drafts, padding=padding)
+        readout = self.session.readout(layout, causal=causal)
+        return _Plan(layout, decision, segments, self._head_rows(layout, num_drafts), readout, draft)
 
-    def _act(self, hidden: Tensor, position: int, step: int) -> NDArray[np.floating]:
-        """Normalised actions [T * dim] or [T, dim] from the head's rows.
+    def _prefill(self, embeds: Tensor, plan: _Plan) -> Tensor:
+        if plan.draft is not None:
+            embeds = torch.cat([embeds, self._model.embed(plan.draft)])
+        causal = self._model.config.causal
+        call = PrefillCall(self.session.kv, causal, plan.readout, self._aside, plan.num_drafts)
+        return self.runtime.prefill(embeds, plan.segments, plan.head_rows, call)
+
+    def _head_rows(self, layout: TokenLayout, num_drafts: int) -> Tensor:
+        key = layout, num_drafts
+        if key not in self._head_rows_of:
+            rows = [*self._model.head_rows(layout), *range(layout.num_tokens, layout.num_tokens + num_drafts)]
+            self._head_rows_of[key] = torch.tensor(rows, device=self._device)
+        return self._head_rows_of[key]
+
+    def _act(self, hidden: Tensor, plan: _Plan, step: int) -> tuple[NDArray[np.floating], int | None]:
+        """Normalised actions [T * dim] or [T, dim] from the head's rows, and how many drafts were accepted.
 
         Decodes token by token or denoises where the head is of that kind. ``step``: env step, fixes the noise.
         """
         head = self._model.head
-        if isinstance(head, DiffusionHead):
+        if isinstance(head, TokenBinHead):
+            with self._timer.stage("decode"):
+                answer = self._decoder.decode(hidden, plan.layout.num_tokens, self.session.kv)
             with self._timer.stage("action_head"):
+                return detokenize(answer.ids, head.num_tokens, head.num_bins), answer.accepted
+        with self._timer.stage("action_head"):
+            if isinstance(head, DiffusionHead):
                 config = self._model.config
                 noise = episode_noise(self._seed, step, (config.chunk_length, config.action_dim))
-                return head(hidden, noise.to(self._device)).float().cpu().numpy()
-        if isinstance(head, L1ChunkHead):
-            with self._timer.stage("action_head"):
-                return head(hidden).float().cpu().numpy()
-        with self._timer.stage("decode"):
-            token_ids = self._decode_greedy(head, hidden, position)
-        with self._timer.stage("action_head"):
-            return detokenize(token_ids, head.num_tokens, head.num_bins)
+                chunk = self.runtime.denoise(hidden, noise.to(self._device, non_blocking=True))
+            else:
+                chunk = head(hidden)
+            return chunk.float().cpu().numpy(), None
 
-    def _decode_greedy(self, head: TokenBinHead, hidden: Tensor, position: int) -> NDArray[np.integer]:
-        """Plain argmax over the vocabulary, one token per action dimension. Prompt slots stay untouched.
-
-        Raises:
-            RuntimeError: logits that are not finite (their argmax would still be a token).
-        """
-        best = [head(hidden).max(dim=-1)]
-        for step in range(1, self._model.config.num_action_tokens):
-            embed = self._model.embed(best[-1].indices)
-            hidden = self._model.decoder.decode_step(embed, position + step - 1, self.session.kv)
-            best.append(head(hidden).max(dim=-1))
-        logits = torch.cat([b.values for b in best]).float().cpu()
-        if not logits.isfinite().all():
-            raise RuntimeError(
-                f"{self.name}: expected finite logits, got {logits.tolist()}; check the weights, or use "
-                "model.dtype=float32"
-            )
-        return torch.cat([b.indices for b in best]).cpu().numpy()
-
-    def _stats(
-        self, times: dict[str, float], layout: TokenLayout, decision: CacheDecision, readout: Readout | None, head: int
-    ) -> InferenceStats:
-        rows = rows_per_layer(decision, layout.num_tokens)
-        prefill = prefill_macs(self._model.config.decoder.shape, rows, layout.num_tokens, head)
+    def _stats(self, times: dict[str, float], plan: _Plan, accepted: int | None) -> InferenceStats:
+        num_steps = 0
+        if isinstance(self._model.head, TokenBinHead):
+            num_steps = self._model.config.num_action_tokens - 1 - (accepted or 0)
+        work = CallWork(plan.layout, plan.decision, plan.readout, plan.num_drafts, plan.head_rows.numel(), num_steps)
+        macs, prefill = call_macs(self._model, work)
         return InferenceStats(
             **{f"{name}_ms": value for name, value in times.items()},
             clock=self._timer.clock,
-            num_prompt_tokens=layout.num_tokens,
-            recomputed_tokens_mean=sum(rows) / len(rows),
-            reuse_ratio=decision.reuse_ratio,
+            num_prompt_tokens=plan.layout.num_tokens,
+            recomputed_tokens_mean=sum(work.prompt_rows) / len(work.prompt_rows),
+            reuse_ratio=plan.decision.reuse_ratio,
             max_age=self.session.max_age,
-            macs=prefill + self._other_macs(layout, rows, readout),
+            macs=macs,
             prefill_macs=prefill,
             peak_memory_bytes=_peak_memory(self._device),
             is_warmup=self._is_first_call,
-            fallback=decision.reason,
+            fallback=plan.decision.reason,
+            accepted_tokens=accepted,
         )
 
-    def _other_macs(self, layout: TokenLayout, rows: list[int], readout: Readout | None) -> int:
-        """Towers, projector, side readout, decode and head."""
-        model, shape = self._model, self._model.config.decoder.shape
-        macs = model.vision.macs(len(layout.views))
-        if readout is not None:
-            request = readout.request
-            sampled = [n if request.entropy_rows is None else min(n, request.entropy_rows) for n in rows]
-            macs += sum(readout_macs(shape, sampled[layer], layout.num_tokens) for layer in request.entropy_layers)
-            relevance = readout_macs(shape, request.relevance_rows.numel(), layout.num_tokens)
-            macs += relevance * len(request.relevance_layers)
-        if isinstance(model.head, L1ChunkHead | DiffusionHead):
-            return macs + model.head.macs()
-        vocab, steps = model.config.decoder.vocab_size, model.config.num_action_tokens
-        macs += shape.hidden_size * vocab
-        return macs + sum(decode_macs(shape, layout.num_tokens + step, vocab) for step in range(1, steps))
-
-    def _trace(self, layout: TokenLayout, decision: CacheDecision) -> CacheTrace:
+    def _trace(self, plan: _Plan) -> CacheTrace:
+        layout, decision = plan.layout, plan.decision
         return CacheTrace(
             layout.views,
             layout.grid,
@@ -251,6 +240,23 @@ class CachedPolicy:
             decision.relevant.cpu().numpy(),
             decision.num_layers,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one call is going to run. ``draft``: int64[d] ids after the prompt, or None."""
+
+    layout: TokenLayout
+    decision: CacheDecision
+    segments: list[Segment]
+    head_rows: Tensor
+    readout: Readout | None
+    draft: Tensor | None
+
+    @property
+    def num_drafts(self) -> int:
+        """Rows after the prompt."""
+        return 0 if self.draft is None else self.draft.numel()
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -67,7 +67,7 @@ def frames_from_observation(
     for host_step in on_host:
         pictures = [PICTURE_STEPS[host_step](picture, image_size) for picture in pictures]
     stacked = torch.stack([torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures])
-    frames = stacked.to(device).permute(0, 3, 1, 2)
+    frames = stacked.to(device, non_blocking=True).permute(0, 3, 1, 2)
     for device_step in on_device:
         frames = FRAME_STEPS[device_step](frames, image_size)
     if frames.shape[-2:] != (image_size, image_size):

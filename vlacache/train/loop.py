@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from vlacache.models.config import VLAConfig
-from vlacache.models.factory import DTYPES, LoadedModel, choose_dtype, untrained, wrap_model
+from vlacache.models.factory import LoadedModel, choose_dtype, untrained, wrap_model
+from vlacache.models.request import DTYPES
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.models.tokenizer import TinyTokenizer
 from vlacache.train.batches import BatchMaker

@@ -15,6 +15,7 @@ from vlacache.core.policies.base import (
     check_range,
     rank_by_similarity,
     relevant_patches,
+    share_counts,
     static_patches,
     young_enough,
 )
@@ -81,8 +82,10 @@ class Adaptive(RelevantPolicy):
             measured_entropies(state), state.layout.num_tokens, self.schedule_base, self.schedule_gain
         )
         first = scale_layer(self.first_layer, state.num_layers)
-        counts = [int(share * ranked.numel()) if layer >= first else 0 for layer, share in enumerate(shares.tolist())]
-        return CacheDecision.from_ranking(ranked, counts, static=static, relevant=relevant, similarity=state.similarity)
+        counts = share_counts(shares, ranked.count, first)
+        return CacheDecision.from_ranking(
+            ranked.order, counts, static=static, relevant=relevant, similarity=state.similarity
+        )
 
     def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
         return {

@@ -23,6 +23,9 @@ Reference = Literal["previous", "oldest"]
 class CacheState:
     """What a policy may look at. Shapes: P patches of all views, L layers.
 
+    Everything but entropies and generator lives on the model's device and is not waited for: a policy works with
+    masks, rankings and counts of fixed shape.
+
     Attributes:
         similarity: float32[P] against the policy's reference frame.
         scores: float32[P] relevance read in an earlier call, or None.
@@ -155,12 +158,46 @@ def young_enough(state: CacheState, max_age: int | None) -> Tensor:
     return state.oldest_age < max_age
 
 
-def rank_by_similarity(candidates: Tensor, similarity: Tensor) -> Tensor:
-    """int64[R]: candidate patches, most similar first, ties by index."""
-    index = torch.nonzero(candidates).flatten()
-    return index[torch.sort(similarity[index], descending=True, stable=True).indices]
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Patches in the order in which they may leave.
+
+    Attributes:
+        order: int64[P] all patches, the candidates first. count: int64[] number of candidates R.
+    """
+
+    order: Tensor
+    count: Tensor
 
 
-def step_counts(share: int, first_layer: int, num_layers: int) -> list[int]:
-    """Counts that jump from 0 to ``share`` at ``first_layer``."""
-    return [share if layer >= first_layer else 0 for layer in range(num_layers)]
+def rank_by_similarity(candidates: Tensor, similarity: Tensor) -> Ranking:
+    """Candidate patches, most similar first, ties by index."""
+    keys = similarity.masked_fill(~candidates, float("-inf"))
+    return Ranking(torch.sort(keys, descending=True, stable=True).indices, candidates.sum())
+
+
+def rank_by_order(candidates: Tensor, order: Tensor) -> Ranking:
+    """Candidate patches as they come in ``order`` (int64[P])."""
+    last = torch.sort(~candidates[order], stable=True).indices
+    return Ranking(order[last], candidates.sum())
+
+
+def share_counts(shares: Tensor, count: Tensor, first_layer: int = 0) -> Tensor:
+    """int64[L]: ``floor(share * R)`` at each layer, 0 above ``first_layer``.
+
+    Args:
+        shares: float32[L] on the CPU. count: int64[] on the device; the product is taken in float64.
+    """
+    shares = shares.clone()
+    shares[:first_layer] = 0.0
+    return (to_device(shares, count.device).double() * count).long()
+
+
+def step_counts(share: Tensor, first_layer: int, num_layers: int) -> Tensor:
+    """int64[L]: counts that jump from 0 to ``share`` at ``first_layer``."""
+    return torch.where(torch.arange(num_layers, device=share.device) >= first_layer, share, 0)
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """A few numbers from the host; the device does not finish its work first."""
+    return values.to(device, non_blocking=True)

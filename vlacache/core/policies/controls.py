@@ -12,13 +12,16 @@ from vlacache.core.layout import TokenLayout, scale_layer
 from vlacache.core.policies.base import (
     CachePolicy,
     CacheState,
+    Ranking,
     RelevantPolicy,
     ReusePolicy,
     check_range,
+    rank_by_order,
     rank_by_similarity,
     relevant_patches,
     static_patches,
     step_counts,
+    to_device,
     young_enough,
 )
 
@@ -60,8 +63,10 @@ class Static(ReusePolicy):
     def _reuse(self, state: CacheState, static: torch.Tensor, relevant: torch.Tensor) -> CacheDecision:
         ranked = rank_by_similarity(static & ~relevant & young_enough(state, self.max_age), state.similarity)
         first = scale_layer(self.first_layer, state.num_layers)
-        counts = step_counts(ranked.numel(), first, state.num_layers)
-        return CacheDecision.from_ranking(ranked, counts, static=static, relevant=relevant, similarity=state.similarity)
+        counts = step_counts(ranked.count, first, state.num_layers)
+        return CacheDecision.from_ranking(
+            ranked.order, counts, static=static, relevant=relevant, similarity=state.similarity
+        )
 
     def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
         return {
@@ -112,12 +117,14 @@ class FixedRatio(ReusePolicy):
     def decide(self, state: CacheState) -> CacheDecision:
         return self._take(state, rank_by_similarity(young_enough(state, self.max_age), state.similarity))
 
-    def _take(self, state: CacheState, ranked: torch.Tensor) -> CacheDecision:
-        share = min(round(self.reuse_ratio * state.layout.num_patches), ranked.numel())
+    def _take(self, state: CacheState, ranked: Ranking) -> CacheDecision:
+        share = ranked.count.clamp_max(round(self.reuse_ratio * state.layout.num_patches))
         counts = step_counts(share, scale_layer(self.first_layer, state.num_layers), state.num_layers)
         none = torch.zeros_like(state.similarity, dtype=torch.bool)
-        chosen = none.index_fill(0, ranked[:share], True)
-        return CacheDecision.from_ranking(ranked, counts, static=chosen, relevant=none, similarity=state.similarity)
+        chosen = none.scatter(0, ranked.order, torch.arange(none.numel(), device=none.device) < share)
+        return CacheDecision.from_ranking(
+            ranked.order, counts, static=chosen, relevant=none, similarity=state.similarity
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,5 +135,6 @@ class RandomShare(FixedRatio):
     needs_similarity: ClassVar[bool] = False
 
     def decide(self, state: CacheState) -> CacheDecision:
-        order = torch.randperm(state.layout.num_patches, generator=state.generator).to(state.similarity.device)
-        return self._take(state, order[young_enough(state, self.max_age)[order]])
+        order = torch.randperm(state.layout.num_patches, generator=state.generator)
+        order = to_device(order, state.similarity.device)
+        return self._take(state, rank_by_order(young_enough(state, self.max_age), order))

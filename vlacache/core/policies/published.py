@@ -15,13 +15,16 @@ from vlacache.core.policies.base import (
     ReadoutNumbers,
     RelevantPolicy,
     check_range,
+    rank_by_order,
     rank_by_similarity,
     relevant_patches,
+    share_counts,
     static_patches,
+    to_device,
     young_enough,
 )
 from vlacache.core.relevance import above_threshold_per_view
-from vlacache.core.schedule import cumulative_relative_drop, minmax_growth, running_max
+from vlacache.core.schedule import cumulative_relative_drop, minmax_growth
 
 
 def measured_entropies(state: CacheState) -> Tensor:
@@ -70,8 +73,10 @@ class PaperVLACache(RelevantPolicy):
         relevant = above_threshold_per_view(state.scores, self.relevance_threshold, state.layout)
         ranked = rank_by_similarity(static & ~relevant & young_enough(state, self.max_age), state.similarity)
         shares = cumulative_relative_drop(measured_entropies(state), self.schedule_scale)
-        counts = [int(share * ranked.numel()) for share in shares.tolist()]
-        return CacheDecision.from_ranking(ranked, counts, static=static, relevant=relevant, similarity=state.similarity)
+        counts = share_counts(shares, ranked.count)
+        return CacheDecision.from_ranking(
+            ranked.order, counts, static=static, relevant=relevant, similarity=state.similarity
+        )
 
     def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
         return {**super().resolve(layout, num_layers), "resolved_top_k": layout.scale_count(self.top_k)}
@@ -131,19 +136,28 @@ class OfficialVLACache(RelevantPolicy):
         top_k, task_top_k = self.top_ks(state.layout)
         static = static_patches(state, self.tau, top_k)
         relevant = relevant_patches(state, task_top_k)
-        raster = torch.nonzero(static & ~relevant & young_enough(state, self.max_age)).flatten()
-        counts = self.counts(minmax_growth(measured_entropies(state), self.growth), raster.numel())
-        return CacheDecision.from_ranking(raster, counts, static=static, relevant=relevant, similarity=state.similarity)
+        patches = torch.arange(static.numel(), device=static.device)
+        raster = rank_by_order(static & ~relevant & young_enough(state, self.max_age), patches)
+        counts = self.counts(minmax_growth(measured_entropies(state), self.growth), raster.count)
+        return CacheDecision.from_ranking(
+            raster.order, counts, static=static, relevant=relevant, similarity=state.similarity
+        )
 
-    def counts(self, shares: Tensor, num_candidates: int) -> list[int]:
-        """Reused tokens at each layer: ``max(1, int(p * R))`` at the drop layers, never falling, held in between."""
-        num_layers = shares.numel()
-        at = set(scale_layers(self.layers, num_layers))
-        wanted = [
-            max(1, int(share * num_candidates)) if layer in at and num_candidates else 0
-            for layer, share in enumerate(shares.tolist())
-        ]
-        return running_max(wanted)
+    def counts(self, shares: Tensor, num_candidates: Tensor) -> Tensor:
+        """Reused tokens at each layer: ``max(1, int(p * R))`` at the drop layers, never falling, held in between.
+
+        Args:
+            shares: float32[L] in [0, 1] on the CPU. num_candidates: int64[] R.
+
+        Returns:
+            int64[L] on the device of ``num_candidates``.
+        """
+        marked = torch.full_like(shares, -1.0)  # no drop layer
+        at = list(scale_layers(self.layers, shares.numel()))
+        marked[at] = shares[at]
+        marked = to_device(marked, num_candidates.device)
+        wanted = torch.minimum((marked.double() * num_candidates).long().clamp_min(1), num_candidates)
+        return torch.where(marked >= 0, wanted, 0).cummax(dim=0).values
 
     def resolve(self, layout: TokenLayout, num_layers: int) -> dict[str, Any]:
         top_k, task_top_k = self.top_ks(layout)
