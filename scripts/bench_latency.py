@@ -1,4 +1,4 @@
-"""Latency of every cache policy, on a recorded episode: from the official script's way of running the model down to ours.
+"""Latency on a recorded episode: the official script's way of running a model, ours, and every cache policy.
 
     python scripts/bench_latency.py                                     tiny_oft, the episode in the repo
     python scripts/bench_latency.py --model openvla_oft --random-weights --device cuda
@@ -23,9 +23,8 @@ from typing import Any
 
 import torch
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):  # run from a checkout that is not installed, as on a lent machine
-    sys.path.insert(0, str(REPOSITORY))
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vlacache.bench.benchmark import Benchmark, run_benchmark
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
@@ -52,9 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls, from the start")
     parser.add_argument("--repeats", type=int, default=20, help="timed repetitions of the episode")
     parser.add_argument("--warmup", type=int, default=2, help="repetitions thrown away")
-    parser.add_argument(
-        "--output", type=Path, default=None, help="JSON file; default: results/bench/, by model and device"
-    )
+    parser.add_argument("--output", type=Path, default=None, help="JSON; default: in results/bench/")
     return parser
 
 
@@ -95,7 +92,7 @@ def default_output(benchmark: Benchmark) -> Path:
     kind = re.sub(r"[^a-z0-9]+", "_", info.checkpoint.lower()) if info.checkpoint.startswith("random") else ""
     device = re.sub(r"[^a-z0-9]+", "_", str(benchmark.machine["device"]).lower())
     name = "_".join(part.strip("_") for part in (info.name, kind, device) if part)
-    return REPOSITORY / "results" / "bench" / f"{name}.json"
+    return Path(__file__).resolve().parent.parent / "results" / "bench" / f"{name}.json"
 
 
 def main() -> None:

@@ -8,20 +8,25 @@ from vlacache.bench.compare import Row
 from vlacache.bench.ladder import Rung
 
 LADDER_HEADER = (
-    f"{'rung':18} {'p50':>8} {'p90':>8} {'wall':>8} {'x dense':>8} {'vision':>7} {'prefill':>8} {'decode':>7} {'head':>6} "
-    f"{'decide':>7} {'other':>6} {'GMAC':>8} {'GB':>7} {'floor':>8} {'/floor':>7} {'of gain':>7} {'peak MB':>8}"
+    f"{'rung':18} {'p50':>8} {'p90':>8} {'wall':>8} {'x dense':>8} {'vision':>7} {'prefill':>8} {'decode':>7} "
+    f"{'head':>6} {'decide':>7} {'other':>6} {'GMAC':>8} {'GB':>7} {'floor':>8} {'/floor':>7} "
+    f"{'of gain':>7} {'peak MB':>8}"
 )
-LADDER_LEGEND = """ms, medians over warm calls (of a policy: those that reused something). p50, p90: the policy's clock (CUDA events on a
+LADDER_LEGEND = """
+ms, medians over warm calls (of a policy: those that reused something). p50, p90: the policy's clock (CUDA events on a
 GPU); wall: synchronised. x dense: dense / rung. other: preprocess, postprocess. GB: bytes that must move. floor: of the
 rung's own work on this device (eager rungs: of the dense one's). of gain: speed-up / gain that the floors allow.
-peak: device memory beyond what was held before the call."""
+peak: device memory beyond what was held before the call.
+""".strip()
 
 POLICY_HEADER = (
     f"{'arm':18} {'reuse':>6} {'cached':>7} {'total':>8} {'p90':>8} {'prefill':>8} {'decide':>7} {'share':>6} "
     f"{'end2end':>8} {'ideal':>6} {'prefill':>8} {'ideal':>6} {'effic.':>7} {'episode [95 %]':>20} {'age':>4}"
 )
-POLICY_LEGEND = """reuse, total, prefill, decide, x: over calls that used the cache; cached: share of such calls; ideal: MAC ratio;
-episode: all calls, cold ones and fallbacks included; share: of a dense call; age: oldest K/V used, in calls"""
+POLICY_LEGEND = """
+reuse, total, prefill, decide, x: over calls that used the cache; cached: share of such calls; ideal: MAC ratio;
+episode: all calls, cold ones and fallbacks included; share: of a dense call; age: oldest K/V used, in calls
+""".strip()
 
 
 def ladder_table(rungs: Iterable[Rung]) -> str:

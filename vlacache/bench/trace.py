@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlacache.bench.episode import DEFAULT_EPISODE
-from vlacache.core.layout import SpanKind, TokenLayout
+from vlacache.core.layout import SpanKind
 
 DEFAULT_TRACE = DEFAULT_EPISODE.with_suffix(".trace.npz")
 #: Rows that policies average for relevance: ``text`` alone, or with the rows of the action placeholders.
@@ -105,18 +105,18 @@ class AttentionTrace:
         if num_calls == 0 or (np.diff(self.steps) <= 0).any():
             raise ValueError(f"trace: expected ascending env steps, at least one, got {self.steps.tolist()}")
 
-    def fit(self, layout: TokenLayout, num_layers: int, device: torch.device) -> FittedTrace:
+    def fit(self, views: Sequence[str], grid: tuple[int, int], num_layers: int, device: torch.device) -> FittedTrace:
         """Resample to a model's views, patch grid and layers (rule: module docstring).
 
         Raises:
             ValueError: a model with more views than the trace.
         """
-        if len(layout.views) > len(self.views):
-            raise ValueError(f"trace: expected at least {len(layout.views)} views, got {self.views}")
-        by_name = set(layout.views) <= set(self.views)
-        index = [self.views.index(v) for v in layout.views] if by_name else list(range(len(layout.views)))
+        if len(views) > len(self.views):
+            raise ValueError(f"trace: expected at least {len(views)} views, got {self.views}")
+        by_name = set(views) <= set(self.views)
+        index = [self.views.index(view) for view in views] if by_name else list(range(len(views)))
         scores = {
-            key: resize_scores(torch.from_numpy(value[:, index]), layout.grid).flatten(1).to(device)
+            key: resize_scores(torch.from_numpy(value[:, index]), grid).flatten(1).to(device)
             for key, value in self.scores.items()
         }
         shares = resample_layers(torch.from_numpy(self.entropy_shares), num_layers)
