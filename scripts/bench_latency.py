@@ -15,36 +15,25 @@ come from a trace (scripts/record_cache_trace.py), because attention of random w
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import Any
-
-import torch
 
 if __package__ in (None, ""):  # run from a checkout that is not installed, as on a lent machine
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vlacache.bench.benchmark import Benchmark, run_benchmark
+from vlacache.bench.command import add_model_options, add_random_options, build_model
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
-from vlacache.bench.random_weights import PROMPT_IDS, random_model
 from vlacache.bench.trace import DEFAULT_TRACE, AttentionTrace
-from vlacache.models.factory import DTYPES, LoadedModel, ModelConfig, choose_dtype, load_model
+from vlacache.models.factory import LoadedModel
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny_oft")
-    parser.add_argument("--checkpoint", default=None)
-    parser.add_argument("--revision", default=None, help="commit of a hub id")
-    parser.add_argument("--unnorm-key", default=None)
-    parser.add_argument("--random-weights", action="store_true", help=f"published shapes of {sorted(PROMPT_IDS)}")
-    parser.add_argument("--scale", default="7b", choices=["7b", "tiny"], help="of --random-weights")
-    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="any field of ModelConfig")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", default="auto", choices=["auto", *DTYPES])
+    add_model_options(parser)
+    add_random_options(parser)
     parser.add_argument("--episode", type=Path, default=DEFAULT_EPISODE)
     parser.add_argument("--trace", default="auto", help="file; none: live attention; auto: the repo's, if untrained")
     parser.add_argument("--arms", default=None, help="comma separated; default: all")
@@ -53,30 +42,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--warmup", type=int, default=2, help="repetitions thrown away")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: in results/bench/")
     return parser
-
-
-def build_model(args: argparse.Namespace) -> LoadedModel:
-    """The model of the command line.
-
-    Raises:
-        ValueError: an option that does not exist, or one that random weights do not have.
-    """
-    options = dict(option.partition("=")[::2] for option in args.option)
-    unknown = sorted(set(options) - {field.name for field in dataclasses.fields(ModelConfig)})
-    if unknown:
-        names = [field.name for field in dataclasses.fields(ModelConfig)]
-        raise ValueError(f"--option: expected fields of ModelConfig {names}, got {unknown}")
-    if args.random_weights:
-        if args.checkpoint is not None or options:
-            raise ValueError("--random-weights: expected neither --checkpoint nor --option beside it")
-        device = torch.device(args.device)
-        dtype = DTYPES.get(args.dtype) or choose_dtype(device)
-        return random_model(args.model, args.scale, device=device, dtype=dtype)
-    settings: dict[str, Any] = {
-        "checkpoint": args.checkpoint, "revision": args.revision, "unnorm_key": args.unnorm_key, "dtype": args.dtype,
-        "device": args.device, **options,
-    }  # fmt: skip
-    return load_model(ModelConfig(args.model, **settings))
 
 
 def choose_trace(choice: str, loaded: LoadedModel) -> AttentionTrace | None:

@@ -12,33 +12,24 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vlacache.bench.arms import record_trace
+from vlacache.bench.command import add_model_options, build_model
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
 from vlacache.bench.trace import DEFAULT_TRACE
-from vlacache.models.factory import ModelConfig, load_model
 
 
 def main() -> None:
     """Record and describe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny_oft")
-    parser.add_argument("--checkpoint", default="builtin", help="builtin, folder or hub id")
-    parser.add_argument("--revision", default=None, help="commit of a hub id")
-    parser.add_argument("--unnorm-key", default=None)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_model_options(parser, checkpoint="builtin", dtype="float32")
     parser.add_argument("--episode", type=Path, default=DEFAULT_EPISODE)
     parser.add_argument("--output", type=Path, default=DEFAULT_TRACE)
     args = parser.parse_args()
     try:
-        config = ModelConfig(
-            args.model, args.checkpoint, args.revision, dtype="float32", device=args.device, unnorm_key=args.unnorm_key
-        )
-        loaded = load_model(config)
+        loaded = build_model(args)
         if loaded.info.weights != "trained":
             raise ValueError(f"expected trained weights, got {loaded.info.weights}: their attention means nothing")
         episode = RecordedEpisode.load(args.episode)

@@ -96,7 +96,8 @@ def call_costs(model: VLAModel, stats: InferenceStats, decode_passes: int | None
 
     Args:
         stats: of the call: tokens, computed rows, MACs of the prefill.
-        decode_passes: of the decoder after the prefill; None for one per action token but the first.
+        decode_passes: of the decoder after the prefill; None for one per action token but the first and those that a
+            draft saved.
     """
     config, head = model.config, model.head
     dtype, shape = model.dtype, config.decoder.shape
@@ -117,7 +118,8 @@ def call_costs(model: VLAModel, stats: InferenceStats, decode_passes: int | None
         "action_head": StageCost(0, 0, _name(dtype)),
     }
     if isinstance(head, TokenBinHead):
-        passes = config.num_action_tokens - 1 if decode_passes is None else decode_passes
+        accepted = getattr(stats, "accepted_tokens", None) or 0  # set by speculative decoding
+        passes = config.num_action_tokens - 1 - accepted if decode_passes is None else decode_passes
         first = head.proj.weight.numel()
         macs = first + sum(decode_macs(shape, n + step + 1, config.decoder.vocab_size) for step in range(passes))
         kv = sum(layers * row_bytes * (n + step + 2) for step in range(passes))  # reads n + step + 1, writes 1
