@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from vlacache.bench.benchmark import run_benchmark
-from vlacache.bench.compare import Call, Measured, timed_call
+from vlacache.bench.compare import Call, Measured, measure, timed_call
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
 from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
@@ -106,6 +109,43 @@ def test_every_arm_is_timed_on_a_synchronised_wall(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("vlacache.bench.compare.time.perf_counter", lambda: events.append("clock") or 0.0)
     timed_call(Fake(), None, CPU)  # type: ignore[arg-type]
     assert events == ["sync", "clock", "infer", "sync", "clock"]
+
+
+def test_warm_up_is_left_out_and_arms_take_turns() -> None:
+    """Every arm sees every frame once per repetition, in changing order, and is reset before each repetition."""
+    seen: list[tuple[str, int]] = []
+
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def reset(self, seed: int) -> None:
+            seen.append((self.name, -1))
+
+        def infer(self, observation: int) -> ActionChunk:
+            seen.append((self.name, observation))
+            repetition = sum(1 for name, frame in seen if name == self.name and frame == -1)
+            return ActionChunk(np.zeros((1, 7), np.float32), InferenceStats(total_ms=float(repetition)))
+
+    arms = {name: Fake(name) for name in "abc"}
+    result = measure(arms, [0, 1], episodes=3, warmup=2)  # type: ignore[arg-type, list-item]
+    assert result["a"].column("total_ms").tolist() == [[3.0, 3.0], [4.0, 4.0], [5.0, 5.0]]
+    calls = [name for name, frame in seen if frame >= 0]
+    turns = ["".join(calls[i : i + 3]) for i in range(0, len(calls), 3)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns) and len(set(turns)) > 1
+    assert [seen[9 * i : 9 * i + 3] for i in range(5)] == [[("a", -1), ("b", -1), ("c", -1)]] * 5
+
+
+def test_results_are_named_by_model_and_device(repo_root: Path, twins: dict[str, LoadedModel]) -> None:
+    spec = importlib.util.spec_from_file_location("bench_latency", repo_root / "scripts" / "bench_latency.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    random = replace(twins["openvla"].info, checkpoint="random, 7b")
+    names = {"openvla_nvidia_h100.json": twins["openvla"].info, "openvla_random_7b_nvidia_h100.json": random}
+    for expected, info in names.items():
+        path = script.default_output(SimpleNamespace(model=info, machine={"device": "NVIDIA H100"}))
+        assert path == repo_root / "results" / "bench" / expected
 
 
 def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:

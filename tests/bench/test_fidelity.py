@@ -20,7 +20,7 @@ from vlacache.bench.fidelity_table import fidelity_table, still_table
 from vlacache.bench.phases import PHASES, phases_of
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.policies import build_cache_policy
-from vlacache.models.factory import LoadedModel
+from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.heads import detokenize, unnormalize
 from vlacache.models.policy import CachedPolicy
 from vlacache.models.tiny import TINY_OFT
@@ -83,6 +83,7 @@ def test_a_broken_cache_is_caught(
     monkeypatch.setattr(policy.session, "_new_cache", _new_cache_of(policy, Broken))
     check = check_still("x", dense, policy, episode.observations(20, loaded.info.views)[:3], 1e-4)
     assert check.passed is False, f"largest difference {check.max_abs}"
+    assert check.kv_error > 1e-3 and check.max_abs > 1e-3
     assert "BROKEN" in still_table([check])
 
 
@@ -91,6 +92,20 @@ def _new_cache_of(policy: CachedPolicy, kind: type[KVCache]) -> Callable[[int], 
     return lambda capacity: kind(
         shape.num_layers, shape.num_heads, capacity, shape.head_dim, dtype=torch.float32, device=torch.device("cpu")
     )
+
+
+def test_a_fault_that_the_actions_hide_is_caught(episode: RecordedEpisode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The untrained tiny_openvla says the same tokens whatever it sees; its K/V do not."""
+    loaded = load_model(ModelConfig("tiny_openvla", dtype="float32"))
+    dense, policy = arms(loaded)
+
+    class Broken(KVCache):
+        write = shifted(KVCache.write)
+
+    monkeypatch.setattr(policy.session, "_new_cache", _new_cache_of(policy, Broken))
+    check = check_still("x", dense, policy, episode.observations(20, loaded.info.views)[:1], 1e-4)
+    assert check.passed is False and check.kv_error > 1e-3
+    assert check_still("x", *arms(loaded), episode.observations(20, loaded.info.views)[:1], 1e-4).passed
 
 
 def test_no_verdict_where_nothing_was_reused_or_rounding_decides(

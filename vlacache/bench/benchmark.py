@@ -14,7 +14,7 @@ import torch
 from vlacache.bench.compare import Measured, Row, measure, summarize
 from vlacache.bench.ladder import DENSE, EAGER, SCRIPT, Rung, build_arms, build_rung
 from vlacache.bench.roofline import DeviceRates, measure_rates, weight_bytes
-from vlacache.bench.table import ladder_table, policy_table
+from vlacache.bench.table import ladder_table, policy_table, stage_line
 from vlacache.bench.targets import Target, check_targets
 from vlacache.bench.trace import AttentionTrace
 from vlacache.core.policies import build_cache_policy
@@ -63,6 +63,7 @@ class Benchmark:
                 f"relevance and schedule: {self.decisions}",
                 "",
                 ladder_table(self.rungs),
+                *(stage_line(rung) for rung in self.rungs if rung.arm == DENSE),
                 "",
                 policy_table(self.rows),
                 f"entropy read from 16 rows instead of all: {errors}",

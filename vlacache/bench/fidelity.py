@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlacache.bench.phases import PHASES
+from vlacache.core.kv_cache import KVCache
 from vlacache.models.config import VLAConfig
+from vlacache.models.policy import CachedPolicy
 from vlacache.types import ActionChunk, Observation, Policy
 
 #: Seed of every replay: both arms draw the same noise.
@@ -80,24 +82,28 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class StillCheck:
-    """Every observation shown twice after a reset: whatever the second call reused, its actions are the dense ones.
+    """Every observation shown twice after a reset: whatever the second call reused, it is the dense one.
 
     Attributes:
-        max_abs: largest difference to the dense path's second call. reuse_ratio: of the second calls.
+        max_abs: largest difference of an action to the dense path's second call. reuse_ratio: of the second calls.
+        kv_error: largest difference of a prompt token's K or V in any layer, as a share of the largest K or V. Tokens and
+            gripper commands can hide a fault, these cannot.
         tolerance: for float32; None where rounding alone may exceed any (bfloat16), so that there is no verdict.
     """
 
     cache: str
     max_abs: float
+    kv_error: float
     reuse_ratio: float
     tolerance: float | None
 
     @property
     def passed(self) -> bool | None:
         """None without a verdict: nothing was reused, or no tolerance."""
-        if self.tolerance is None or (self.reuse_ratio == 0.0 and self.max_abs <= self.tolerance):
+        if self.tolerance is None:
             return None
-        return self.max_abs <= self.tolerance
+        is_right = max(self.max_abs, self.kv_error) <= self.tolerance
+        return None if is_right and self.reuse_ratio == 0.0 else is_right
 
 
 def replay(baseline: Policy, policy: Policy, observations: Sequence[Observation], phases: list[str] | None) -> Replay:
@@ -124,10 +130,14 @@ def replay(baseline: Policy, policy: Policy, observations: Sequence[Observation]
 
 
 def check_still(
-    cache: str, baseline: Policy, policy: Policy, observations: Sequence[Observation], tolerance: float | None
+    cache: str,
+    baseline: CachedPolicy,
+    policy: CachedPolicy,
+    observations: Sequence[Observation],
+    tolerance: float | None,
 ) -> StillCheck:
     """Reset, show an observation twice, compare the second calls; for all observations."""
-    errors, reuse = [], []
+    errors, kv_errors, reuse = [], [], []
     for observation in observations:
         chunks = []
         for arm in (baseline, policy):
@@ -135,8 +145,15 @@ def check_still(
             arm.infer(observation)
             chunks.append(arm.infer(observation))
         errors.append(float(np.abs(chunks[1].actions - chunks[0].actions).max()))
+        kv_errors.append(kv_error(baseline.session.kv, policy.session.kv, chunks[1].stats.num_prompt_tokens))
         reuse.append(chunks[1].stats.reuse_ratio)
-    return StillCheck(cache, max(errors), float(np.mean(reuse)), tolerance)
+    return StillCheck(cache, max(errors), max(kv_errors), float(np.mean(reuse)), tolerance)
+
+
+def kv_error(baseline: KVCache, policy: KVCache, num_tokens: int) -> float:
+    """Largest difference in the first ``num_tokens`` slots, K and V each as a share of its largest entry."""
+    pairs = [(b[:, :, :num_tokens], p[:, :, :num_tokens]) for b, p in ((baseline.k, policy.k), (baseline.v, policy.v))]
+    return max(float((b - p).abs().max() / b.abs().max()) for b, p in pairs)
 
 
 def compare(cache: str, replays: Sequence[Replay], config: VLAConfig, tolerance: float) -> Fidelity:

@@ -81,8 +81,10 @@ class Rung:
 
     Attributes:
         total_ms, p90_ms: by the policy's own clock (CUDA events on a GPU). wall_ms, wall_p90_ms: synchronised.
-        stage_ms: by stage. against_dense: time of the dense rung / of this one, call by call.
-        macs, bytes: of a call, see ``roofline``. extra_bytes: peak memory beyond what was held before; None on a CPU.
+        stage_ms, stage_p90_ms: by stage.
+        against_dense: time of the dense rung / of this one, call by call.
+        macs: of a call. costs: work by stage that the floor is computed from. bytes: those of all stages.
+        extra_bytes: peak memory beyond what was held before the call; None on a CPU.
         floor_ms: of its own work by stage, and ``total``; of the eager rungs that of the dense one.
         distance: total_ms / floor. floor_gain: floor of dense / own floor.
         share_of_floor_gain: against_dense / floor_gain.
@@ -94,9 +96,11 @@ class Rung:
     wall_ms: float
     wall_p90_ms: float
     stage_ms: dict[str, float]
+    stage_p90_ms: dict[str, float]
     against_dense: float
     macs: float
     bytes: float
+    costs: dict[str, StageCost]
     extra_bytes: int | None
     floor_ms: dict[str, float]
     distance: float
@@ -120,9 +124,11 @@ def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rate
         wall_ms=float(np.median(wall)),
         wall_p90_ms=float(np.percentile(wall, 90)),
         stage_ms={stage: float(np.median(ours.column(f"{stage}_ms")[used])) for stage in STAGES},
+        stage_p90_ms={stage: float(np.percentile(ours.column(f"{stage}_ms")[used], 90)) for stage in STAGES},
         against_dense=against_dense,
         macs=float(ours.column("macs")[used].mean()),
         bytes=sum(cost.bytes for cost in own.values()),
+        costs=own,
         extra_bytes=ours.extra_bytes(),
         floor_ms=floors,
         distance=float(np.median(total)) / floors["total"],

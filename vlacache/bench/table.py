@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from vlacache.bench.compare import Row
 from vlacache.bench.ladder import Rung
+from vlacache.bench.roofline import FLOOR_STAGES
 
 LADDER_HEADER = (
     f"{'rung':18} {'p50':>8} {'p90':>8} {'wall':>8} {'x dense':>8} {'vision':>7} {'prefill':>8} {'decode':>7} "
@@ -32,6 +33,12 @@ episode: all calls, cold ones and fallbacks included; share: of a dense call; ag
 def ladder_table(rungs: Iterable[Rung]) -> str:
     """One line a rung, slowest kind first as measured."""
     return "\n".join([LADDER_HEADER, *(_rung_line(rung) for rung in rungs), LADDER_LEGEND])
+
+
+def stage_line(rung: Rung) -> str:
+    """Time and floor of each stage that has one."""
+    parts = (f"{stage} {rung.stage_ms[stage]:.2f} / {rung.floor_ms[stage]:.2f}" for stage in FLOOR_STAGES)
+    return f"{rung.arm} by stage, ms / floor: {', '.join(parts)}"
 
 
 def policy_table(rows: Iterable[Row]) -> str:
