@@ -86,8 +86,8 @@ class StillCheck:
 
     Attributes:
         max_abs: largest difference of an action to the dense path's second call. reuse_ratio: of the second calls.
-        kv_error: largest difference of a prompt token's K or V in any layer, as a share of the largest K or V. Tokens and
-            gripper commands can hide a fault, these cannot.
+        kv_error: largest difference of a prompt token's K or V in any layer, as a share of the largest K or V. Action
+            tokens and gripper commands can hide a fault, these cannot.
         tolerance: for float32; None where rounding alone may exceed any (bfloat16), so that there is no verdict.
     """
 

@@ -35,8 +35,9 @@ def still_table(checks: Sequence[StillCheck]) -> str:
     lines = []
     for check in checks:
         limit = "" if check.tolerance is None else f" (at most {check.tolerance:g})"
-        found = f"{check.reuse_ratio:4.0%} reused, largest difference {check.max_abs:.2g}, of K/V {check.kv_error:.2g}{limit}"
-        lines.append(f"{words[check.passed]:10} {check.cache:{width}} same picture twice: {found}")
+        worst = f"largest difference {check.max_abs:.2g}, of K/V {check.kv_error:.2g}{limit}"
+        verdict = f"{words[check.passed]:10} {check.cache:{width}}"
+        lines.append(f"{verdict} same picture twice: {check.reuse_ratio:4.0%} reused, {worst}")
     return "\n".join(lines)
 
 
