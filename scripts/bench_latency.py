@@ -15,6 +15,7 @@ come from a trace (scripts/record_cache_trace.py), because attention of random w
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ if __package__ in (None, ""):  # run from a checkout that is not installed, as o
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vlacache.bench.benchmark import Benchmark, run_benchmark
-from vlacache.bench.command import add_model_options, add_random_options, build_model
+from vlacache.bench.command import add_model_options, add_random_options, build_model, parse_variants
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
 from vlacache.bench.trace import DEFAULT_TRACE, AttentionTrace
 from vlacache.models.factory import LoadedModel
@@ -36,6 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_random_options(parser)
     parser.add_argument("--episode", type=Path, default=DEFAULT_EPISODE)
     parser.add_argument("--trace", default="auto", help="file; none: live attention; auto: the repo's, if untrained")
+    parser.add_argument(
+        "--compare", action="append", default=[], metavar="KEY=VALUE", help="one more dense rung, so run"
+    )
+    parser.add_argument("--still", action="store_true", help="the first picture at every call: every draft is accepted")
     parser.add_argument("--arms", default=None, help="comma separated; default: all")
     parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls, from the start")
     parser.add_argument("--repeats", type=int, default=20, help="timed repetitions of the episode")
@@ -67,11 +72,19 @@ def main() -> None:
         loaded = build_model(args)
         episode, trace = RecordedEpisode.load(args.episode), choose_trace(args.trace, loaded)
         observations = episode.observations(loaded.num_open_loop_steps, loaded.info.views)[: args.calls]
+        if args.still:
+            observations = [dataclasses.replace(observations[0], step=other.step) for other in observations]
         only = None if args.arms is None else [name.strip() for name in args.arms.split(",")]
         benchmark = run_benchmark(
-            loaded, observations, episode=episode.source, trace=trace, repeats=args.repeats, only=only,
+            loaded,
+            observations,
+            episode=f"{episode.source}{', first picture only' if args.still else ''}",
+            trace=trace,
+            repeats=args.repeats,
+            only=only,
+            variants=parse_variants(args.compare),
             warmup=args.warmup,
-        )  # fmt: skip
+        )
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"bench_latency: {error}")
     print(benchmark.show())

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from vlacache.bench.benchmark import run_benchmark
+from vlacache.bench.command import parse_variants
 from vlacache.bench.compare import Call, Measured, measure, timed_call
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
 from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
 from vlacache.bench.roofline import DeviceRates
-from vlacache.bench.targets import Target, check_targets
+from vlacache.bench.targets import SPECULATIVE, Target, check_speculation, check_targets
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.memory import require_memory
@@ -160,6 +161,37 @@ def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:
     assert targets["dense call / floor"].met is False
     assert len(check_targets(rungs, {}, "openvla_oft", "cuda")) == len(targets) + 1
     assert len(check_targets(rungs, {}, "tiny_oft", "cpu")) == 2
+
+
+def test_speculation_is_judged_by_what_was_accepted() -> None:
+    """Calls without a draft (None) count for neither goal."""
+
+    def calls(total_ms: list[float], accepted: list[int | None]) -> Measured:
+        stats = [SimpleNamespace(total_ms=t, accepted_tokens=a) for t, a in zip(total_ms, accepted, strict=True)]
+        return Measured([[Call(s, 0.0, None) for s in stats]])  # type: ignore[arg-type]
+
+    arms = {
+        DENSE: calls([100.0, 100.0, 100.0, 100.0, 100.0], [None] * 5),
+        SPECULATIVE: calls([1000.0, 40.0, 104.0, 110.0, 70.0], [None, 6, 0, 0, 3]),
+    }
+    everything, nothing = check_speculation(arms, num_steps=6)
+    assert (everything.value, everything.met) == (2.5, True)
+    assert nothing.value == pytest.approx((100 / 104 + 100 / 110) / 2) and nothing.met is False
+    assert check_speculation({DENSE: arms[DENSE]}, 6) == []
+    assert check_speculation({**arms, SPECULATIVE: calls([9.0] * 5, [None] * 5)}, 6)[0].met is None
+
+
+def test_variants_run_beside_the_dense_rung(twins: dict[str, LoadedModel], episode: RecordedEpisode) -> None:
+    loaded = twins["openvla_oft"]
+    observations = episode.observations(8, loaded.info.views)[:2]
+    variants = parse_variants(["num_open_loop_steps=1"])
+    result = run_benchmark(
+        loaded, observations, episode="", trace=None, repeats=1, only=[], variants=variants, warmup=0
+    )
+    assert [rung.arm for rung in result.rungs] == [DENSE, "dense, num_open_loop_steps=1"]
+    assert result.rungs[1].accepted_tokens is None and "num_open_loop_steps=1 by stage" in result.show()
+    with pytest.raises(ValueError, match="--compare: expected some of"):
+        parse_variants(["device=cuda"])
 
 
 def test_published_shapes_add_up_and_are_refused_before_they_are_built(monkeypatch: pytest.MonkeyPatch) -> None:

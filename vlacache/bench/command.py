@@ -67,6 +67,17 @@ def _number(value: str) -> int | float | str:
     return value
 
 
+def parse_variants(words: list[str]) -> dict[str, Any]:
+    """``key=value`` words that say how calls are run: fields of ``ModelConfig`` that a loaded model has too.
+
+    Raises:
+        ValueError: another field, or a word without ``=``.
+    """
+    variants = parse_options(words)
+    _refuse_unknown(variants, LoadedModel, "--compare")
+    return variants
+
+
 def _random(args: argparse.Namespace, options: dict[str, Any]) -> LoadedModel:
     if args.checkpoint is not None:
         raise ValueError("--random-weights: expected no --checkpoint beside it")
@@ -77,8 +88,8 @@ def _random(args: argparse.Namespace, options: dict[str, Any]) -> LoadedModel:
     return dataclasses.replace(random_model(args.model, args.scale, device=device, dtype=dtype), **options)
 
 
-def _refuse_unknown(options: dict[str, Any], kind: Any) -> None:
+def _refuse_unknown(options: dict[str, Any], kind: Any, flag: str = "--option") -> None:
     known = {f.name for f in dataclasses.fields(ModelConfig)} & {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(options) - known)
     if unknown:
-        raise ValueError(f"--option: expected some of {sorted(known)}, got {unknown}")
+        raise ValueError(f"{flag}: expected some of {sorted(known)}, got {unknown}")

@@ -42,6 +42,12 @@ class Measured:
         """float64[episodes, calls]."""
         return np.array([[c.wall_ms for c in episode] for episode in self.calls])
 
+    def accepted(self) -> NDArray[np.float64]:
+        """float64[episodes, calls]: decode steps that a draft saved; NaN for a call without a draft."""
+        # Stats have the field from the version on that decodes speculatively.
+        saved = [[getattr(c.stats, "accepted_tokens", None) for c in episode] for episode in self.calls]
+        return np.array(saved, dtype=float)
+
     def used_cache(self) -> NDArray[np.bool_]:
         """bool[episodes, calls]: calls that reused something; all but the cold ones of an arm that never did."""
         why = np.array([[c.stats.fallback or "used" for c in episode] for episode in self.calls])

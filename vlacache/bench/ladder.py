@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,18 @@ def at_zero(policy: str) -> str:
     return f"{policy} at 0"
 
 
-def build_arms(loaded: LoadedModel, trace: FittedTrace | None, observation: Observation) -> dict[str, Policy]:
+def variant(key: str, value: object) -> str:
+    """Name of a dense rung that is loaded differently."""
+    return f"{DENSE}, {key}={value}"
+
+
+def build_arms(
+    loaded: LoadedModel, trace: FittedTrace | None, observation: Observation, variants: Mapping[str, Any] | None = None
+) -> dict[str, Policy]:
     """All rungs, fixed ratios and policies on one set of weights.
 
     Args:
+        variants: fields of ``LoadedModel`` (how calls are run), each for one more dense rung.
         trace: what policies go by in place of the model's own attention. observation: of any call; it sizes the arm
             of ``MAC_RATIO``, which is left out where no reuse gives that ratio.
     """
@@ -46,6 +55,8 @@ def build_arms(loaded: LoadedModel, trace: FittedTrace | None, observation: Obse
         EAGER: PlainPolicy(loaded, attentions=False),
         DENSE: CachedPolicy(loaded, build_cache_policy("none")),
     }
+    for key, value in (variants or {}).items():
+        arms[variant(key, value)] = CachedPolicy(replace(loaded, **{key: value}), build_cache_policy("none"))
     for name in POLICIES:
         cache = build_cache_policy(name)
         assert isinstance(cache, ReusePolicy)
@@ -88,6 +99,7 @@ class Rung:
         floor_ms: of its own work by stage, and ``total``; of the eager rungs that of the dense one.
         distance: total_ms / floor. floor_gain: floor of dense / own floor.
         share_of_floor_gain: against_dense / floor_gain.
+        accepted_tokens: mean number of decode steps that a draft saved; None without drafts.
     """
 
     arm: str
@@ -106,6 +118,7 @@ class Rung:
     distance: float
     floor_gain: float
     share_of_floor_gain: float
+    accepted_tokens: float | None
 
 
 def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rates: DeviceRates) -> Rung:
@@ -116,7 +129,7 @@ def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rate
     floors, dense_floor = floor_ms(own, rates), floor_ms(mean_costs(model, dense), rates)["total"]
     total, wall = ours.column("total_ms")[used], ours.wall_ms()[used]
     against_dense = paired_ratio(ours, dense, "total_ms", used)
-    floor_gain = dense_floor / floors["total"]
+    floor_gain, accepted = dense_floor / floors["total"], ours.accepted()
     return Rung(
         arm=arm,
         total_ms=float(np.median(total)),
@@ -134,6 +147,7 @@ def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rate
         distance=float(np.median(total)) / floors["total"],
         floor_gain=floor_gain,
         share_of_floor_gain=against_dense / floor_gain,
+        accepted_tokens=None if np.isnan(accepted).all() else float(np.nanmean(accepted)),
     )
 
 

@@ -36,8 +36,10 @@ def ladder_table(rungs: Iterable[Rung]) -> str:
 
 
 def stage_line(rung: Rung) -> str:
-    """Time and floor of each stage that has one."""
-    parts = (f"{stage} {rung.stage_ms[stage]:.2f} / {rung.floor_ms[stage]:.2f}" for stage in FLOOR_STAGES)
+    """Time and floor of each stage that has one, and what the drafts saved."""
+    parts = [f"{stage} {rung.stage_ms[stage]:.2f} / {rung.floor_ms[stage]:.2f}" for stage in FLOOR_STAGES]
+    if rung.accepted_tokens is not None:
+        parts.append(f"{rung.accepted_tokens:.2f} decode steps saved by drafts")
     return f"{rung.arm} by stage, ms / floor: {', '.join(parts)}"
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vlacache.bench.compare import Row
-from vlacache.bench.ladder import DENSE, MAC_RATIO, MAC_RATIO_ARM, POLICIES, SCRIPT, Rung
+from vlacache.bench.compare import Measured, Row, paired_ratio
+from vlacache.bench.ladder import DENSE, MAC_RATIO, MAC_RATIO_ARM, POLICIES, SCRIPT, Rung, variant
 
 #: Deciding, as a share of a dense call, and prefill speed-up over MAC ratio, by device type.
 MAX_DECIDE_SHARE = {"cuda": 0.03, "cpu": 0.08}
 MIN_PREFILL_EFFICIENCY = 0.8
+SPECULATIVE = variant("decode", "speculative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,24 @@ class Target:
         verdict = {True: "reached", False: "MISSED", None: "not measured"}[self.met]
         value = "-" if self.value is None else f"{self.value:.3g}"
         return f"{verdict:12} {self.name}: {value} ({'at most' if self.at_most else 'at least'} {self.limit:g})"
+
+
+def check_speculation(measured: Mapping[str, Measured], num_steps: int) -> list[Target]:
+    """Goals of speculative decoding, on the calls whose drafts were all accepted, and those with none accepted.
+
+    Args:
+        num_steps: decode steps of a plain call.
+    """
+    if SPECULATIVE not in measured:
+        return []
+    ours, dense = measured[SPECULATIVE], measured[DENSE]
+    accepted = ours.accepted()
+    targets = []
+    for words, count, limit in (("all drafts accepted", num_steps, 2.0), ("no draft accepted", 0, 1 / 1.05)):
+        calls = accepted == count
+        value = paired_ratio(ours, dense, "total_ms", calls) if calls.any() else None
+        targets.append(Target(f"plain / speculative call, {words} ({calls.sum()} calls)", value, limit, False))
+    return targets
 
 
 def check_targets(rungs: Mapping[str, Rung], rows: Mapping[str, Row], model: str, device_type: str) -> list[Target]:
