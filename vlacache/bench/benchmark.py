@@ -21,7 +21,7 @@ from vlacache.core.policies import build_cache_policy
 from vlacache.core.schedule import minmax_growth
 from vlacache.models.factory import LoadedModel, ModelInfo
 from vlacache.models.policy import CachedPolicy
-from vlacache.types import Observation
+from vlacache.types import Observation, Policy
 
 SCHEMA_VERSION = 2
 
@@ -104,12 +104,7 @@ def run_benchmark(
     model = loaded.model
     info = loaded.info
     fitted = None if trace is None else trace.fit(info.views, info.grid, info.num_layers, model.device)
-    arms = build_arms(loaded, fitted, observations[0], variants)
-    if only is not None:
-        unknown = sorted(set(only) - set(arms))
-        if unknown:
-            raise ValueError(f"--arms: expected some of {list(arms)}, got {unknown}")
-        arms = {name: arm for name, arm in arms.items() if name in only or name.startswith(DENSE)}
+    arms = choose_arms(build_arms(loaded, fitted, observations[0], variants), only)
     rates = measure_rates(model)
     measured = measure(arms, observations, episodes=repeats, warmup=warmup, device=model.device)
     rungs = {name: build_rung(name, measured, model, rates) for name in arms}
@@ -132,6 +127,20 @@ def run_benchmark(
         sampled_entropy_error=entropy_error(loaded, observations[:5]),
         total_ms=totals(measured),
     )
+
+
+def choose_arms(arms: dict[str, Policy], only: Sequence[str] | None) -> dict[str, Policy]:
+    """The arms of that name and every dense one; all where ``only`` is None.
+
+    Raises:
+        ValueError: an arm that does not exist.
+    """
+    if only is None:
+        return arms
+    unknown = sorted(set(only) - set(arms))
+    if unknown:
+        raise ValueError(f"--arms: expected some of {list(arms)}, got {unknown}")
+    return {name: arm for name, arm in arms.items() if name in only or name.startswith(DENSE)}
 
 
 def totals(measured: dict[str, Measured]) -> dict[str, list[list[float]]]:
