@@ -1,1 +1,1 @@
-"""Latency benchmark of policies on a recorded episode: no simulator, no Hydra, no network."""
+"""Latency and fidelity of policies on recorded episodes: no simulator, no Hydra, no network."""

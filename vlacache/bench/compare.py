@@ -2,48 +2,105 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from vlacache.models.policy import CachedPolicy
-from vlacache.types import STAGES, InferenceStats, Observation
+from vlacache.bench.roofline import synchronize
+from vlacache.types import STAGES, InferenceStats, Observation, Policy
+
+
+@dataclass(frozen=True)
+class Call:
+    """One timed call.
+
+    Attributes:
+        wall_ms: of the whole ``infer``, device synchronised on both sides.
+        extra_bytes: device memory it needed at its peak beyond what was held before it; None on a CPU.
+    """
+
+    stats: InferenceStats
+    wall_ms: float
+    extra_bytes: int | None
 
 
 @dataclass(frozen=True)
 class Measured:
     """All timed calls of one arm: ``calls[e][i]`` is call i of episode repetition e."""
 
-    calls: list[list[InferenceStats]]
+    calls: list[list[Call]]
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """One field over all calls, float64[episodes, calls]."""
-        return np.array([[getattr(s, name) for s in episode] for episode in self.calls], dtype=float)
+        """One field of the stats over all calls, float64[episodes, calls]."""
+        return np.array([[getattr(c.stats, name) for c in episode] for episode in self.calls], dtype=float)
+
+    def wall_ms(self) -> NDArray[np.float64]:
+        """float64[episodes, calls]."""
+        return np.array([[c.wall_ms for c in episode] for episode in self.calls])
+
+    def accepted(self) -> NDArray[np.float64]:
+        """float64[episodes, calls]: decode steps that a draft saved; NaN for a call without a draft."""
+        # Stats have the field from the version on that decodes speculatively.
+        saved = [[getattr(c.stats, "accepted_tokens", None) for c in episode] for episode in self.calls]
+        return np.array(saved, dtype=float)
+
+    def used_cache(self) -> NDArray[np.bool_]:
+        """bool[episodes, calls]: calls that reused something; all but the cold ones of an arm that never did."""
+        why = np.array([[c.stats.fallback or "used" for c in episode] for episode in self.calls])
+        used: NDArray[np.bool_] = why == "used"
+        return used if used.any() else why != "cold"
+
+    def extra_bytes(self) -> int | None:
+        """The most that any call needed; None on a CPU."""
+        found = [c.extra_bytes for episode in self.calls for c in episode if c.extra_bytes is not None]
+        return max(found, default=None)
 
 
 def measure(
-    arms: Mapping[str, CachedPolicy], observations: Sequence[Observation], *, episodes: int, warmup: int = 2
+    arms: Mapping[str, Policy],
+    observations: Sequence[Observation],
+    *,
+    episodes: int,
+    warmup: int = 2,
+    device: torch.device | None = None,
 ) -> dict[str, Measured]:
     """Replay the episode ``warmup + episodes`` times through all arms.
 
     At every frame each arm is called once, in a new random order, so that drift of the machine and the state in which
     one arm leaves the processor's caches hit all arms alike.
     """
+    place = torch.device("cpu") if device is None else device
     names, order = list(arms), np.random.default_rng(0)
     measured: dict[str, Measured] = {name: Measured([]) for name in names}
     for repetition in range(warmup + episodes):
         for policy in arms.values():
             policy.reset(0)
-        timed: dict[str, list[InferenceStats]] = {name: [] for name in names}
+        timed: dict[str, list[Call]] = {name: [] for name in names}
         for observation in observations:
             for name in order.permutation(names):
-                timed[name].append(arms[name].infer(observation).stats)
+                timed[name].append(timed_call(arms[name], observation, place))
         if repetition >= warmup:
             for name in names:
                 measured[name].calls.append(timed[name])
     return measured
+
+
+def timed_call(policy: Policy, observation: Observation, device: torch.device) -> Call:
+    """One call between two synchronised readings of the clock."""
+    on_gpu = device.type == "cuda"
+    synchronize(device)
+    held = torch.cuda.memory_allocated(device) if on_gpu else 0
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    start = time.perf_counter()
+    stats = policy.infer(observation).stats
+    synchronize(device)
+    wall_ms = (time.perf_counter() - start) * 1e3
+    return Call(stats, wall_ms, torch.cuda.max_memory_allocated(device) - held if on_gpu else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +108,7 @@ class Row:
     """One line of the table; ratios are baseline / arm, so above 1 is faster. Times are medians in ms.
 
     Attributes:
-        end_to_end, prefill: speed-up over calls that used the cache (all calls of an arm that never did).
+        end_to_end, prefill: speed-up over calls that used the cache (all warm calls of an arm that never did).
         episode, episode_low, episode_high: whole episodes, cold calls and fallbacks included, with 95 % bounds.
         ideal_prefill, ideal_end_to_end: the MAC ratio. efficiency: prefill / ideal_prefill.
         decide_share: deciding and reading attention / the baseline's call.
@@ -79,18 +136,16 @@ class Row:
 
 def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Row:
     """Compare one arm with the baseline, call by call on the same frames."""
-    used = np.array([[s.fallback is None for s in episode] for episode in ours.calls])
-    if not used.any():
-        used = np.ones_like(used)
+    used = ours.used_cache()
     ratio = {
-        name: _paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")
+        name: paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")
     }
     episode, low, high = _episode_ratio(ours, baseline, seed)
     total, decide = ours.column("total_ms"), _where(ours, "decide_ms", used)
     return Row(
         arm=arm,
         reuse_ratio=float(_where(ours, "reuse_ratio", used).mean()),
-        cached_calls=float(np.mean([s.fallback is None for e in ours.calls for s in e])),
+        cached_calls=float(np.mean([c.stats.fallback is None for e in ours.calls for c in e])),
         total_ms=float(np.median(_where(ours, "total_ms", used))),
         p90_ms=float(np.percentile(total, 90)),
         prefill_ms=float(np.median(_where(ours, "prefill_ms", used))),
@@ -113,8 +168,8 @@ def _where(measured: Measured, name: str, used: NDArray[np.bool_]) -> NDArray[np
     return measured.column(name)[used]
 
 
-def _paired_ratio(ours: Measured, baseline: Measured, name: str, used: NDArray[np.bool_]) -> float:
-    """Median over calls of baseline / ours on the same frame."""
+def paired_ratio(ours: Measured, baseline: Measured, name: str, used: NDArray[np.bool_]) -> float:
+    """Median over the ``used`` calls of baseline / ours on the same frame."""
     return float(np.median(_where(baseline, name, used) / _where(ours, name, used)))
 
 

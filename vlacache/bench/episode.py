@@ -29,10 +29,21 @@ class RecordedEpisode:
     instruction: str
     source: str
 
-    def observations(self, stride: int) -> list[Observation]:
-        """One observation per policy call of a model that executes ``stride`` actions of each chunk."""
+    def observations(self, stride: int, cameras: Sequence[str] | None = None) -> list[Observation]:
+        """One observation per policy call of a model that executes ``stride`` actions of each chunk.
+
+        Args:
+            cameras: what the model calls its views, in order. Where the episode lacks one of these names, its first
+                views are handed over under them: a model for another robot is timed on the frames there are.
+
+        Raises:
+            ValueError: more cameras than the episode has views.
+        """
+        names = self.views if cameras is None or set(cameras) <= set(self.views) else tuple(cameras)
+        if len(names) > len(self.views):
+            raise ValueError(f"episode: expected at least {len(names)} views for {list(names)}, got {self.views}")
         return [
-            Observation(dict(zip(self.views, self.frames[t], strict=True)), self.instruction, self.proprio[t], t)
+            Observation(dict(zip(names, self.frames[t], strict=False)), self.instruction, self.proprio[t], t)
             for t in range(0, len(self.frames), stride)
         ]
 

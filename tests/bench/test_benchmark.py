@@ -1,0 +1,254 @@
+"""The whole benchmark on twins: arms, rows, floors, JSON, table and command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from vlacache.bench.benchmark import run_benchmark
+from vlacache.bench.command import parse_variants
+from vlacache.bench.compare import Call, Measured, measure, timed_call
+from vlacache.bench.episode import RecordedEpisode
+from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
+from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
+from vlacache.bench.roofline import DeviceRates
+from vlacache.bench.targets import SPECULATIVE, Target, check_speculation, check_targets
+from vlacache.core.policies import build_cache_policy
+from vlacache.models.factory import LoadedModel, ModelConfig, load_model
+from vlacache.models.memory import require_memory
+from vlacache.models.policy import CachedPolicy
+from vlacache.models.twin import write_openvla_twin
+from vlacache.types import STAGES, ActionChunk, InferenceStats, Observation
+
+CPU = torch.device("cpu")
+
+
+def measured(total_ms: list[float], fallbacks: list[str | None], macs: int = 100) -> Measured:
+    """One episode of given calls."""
+    stats = [
+        InferenceStats(
+            total_ms=t, prefill_ms=t / 2, macs=macs, prefill_macs=macs // 2, num_prompt_tokens=30,
+            recomputed_tokens_mean=30.0, fallback=f,
+        )
+        for t, f in zip(total_ms, fallbacks, strict=True)
+    ]  # fmt: skip
+    return Measured([[Call(s, s.total_ms + 1.0, None) for s in stats]])
+
+
+def test_rung_compares_warm_calls_frame_by_frame(twins: dict[str, LoadedModel]) -> None:
+    arms = {
+        DENSE: measured([50.0, 10.0, 20.0], ["policy_none"] * 3),
+        "adaptive": measured([70.0, 5.0, 10.0], ["cold", None, None], macs=50),
+        SCRIPT: measured([90.0, 30.0, 60.0], ["policy_none"] * 3, macs=400),
+    }
+    model, rates = twins["openvla_oft"].model, DeviceRates(1e15, {"float32": 1e4})
+    rung = build_rung("adaptive", arms, model, rates)
+    assert (rung.total_ms, rung.wall_ms, rung.against_dense) == (7.5, 8.5, 2.0)
+    assert rung.distance == pytest.approx(7.5 / rung.floor_ms["total"])
+    script = build_rung(SCRIPT, arms, model, rates)
+    assert script.against_dense == pytest.approx(1 / 3)
+    assert script.floor_ms == build_rung(DENSE, arms, model, rates).floor_ms, "eager rungs have the dense floor"
+    assert script.macs == 400 and rung.floor_gain > 1
+
+
+@pytest.mark.parametrize("name", sorted(PROMPT_IDS))
+def test_random_twins_from_arms_to_table(name: str, episode: RecordedEpisode) -> None:
+    loaded = random_model(name, "tiny", device=CPU, dtype=torch.float32)
+    observations = episode.observations(loaded.num_open_loop_steps, loaded.info.views)[:3]
+    only = [SCRIPT, EAGER, "adaptive at 0", "static", "fixed_ratio=0.4"]
+    result = run_benchmark(loaded, observations, episode=episode.source, trace=None, repeats=1, only=only, warmup=0)
+    assert [rung.arm for rung in result.rungs] == [SCRIPT, EAGER, DENSE, "adaptive at 0", "static", "fixed_ratio=0.4"]
+    for rung in result.rungs:
+        # The clock of the stages starts after and ends before the one on the wall.
+        assert 0 < rung.total_ms <= rung.wall_ms and set(rung.stage_ms) == set(STAGES)
+        assert rung.distance == pytest.approx(rung.total_ms / rung.floor_ms["total"])
+    rungs = {rung.arm: rung for rung in result.rungs}
+    assert rungs["fixed_ratio=0.4"].macs < rungs[DENSE].macs < rungs["adaptive at 0"].macs
+    assert rungs[SCRIPT].macs == rungs[EAGER].macs > rungs[DENSE].macs
+    assert "means nothing" in result.show() and "eager+attentions" in result.show()
+
+
+def test_unknown_arm_and_too_few_calls(twins: dict[str, LoadedModel], episode: RecordedEpisode) -> None:
+    loaded = twins["openvla_oft"]
+    observations = episode.observations(8, loaded.info.views)[:2]
+    with pytest.raises(ValueError, match=r"--arms: expected some of .* got \['adaptve'\]"):
+        run_benchmark(loaded, observations, episode="", trace=None, repeats=1, only=["adaptve"])
+    with pytest.raises(ValueError, match="at least 2 policy calls, got 1"):
+        run_benchmark(loaded, observations[:1], episode="", trace=None, repeats=1)
+
+
+def test_the_mac_ratio_arm_has_that_ratio(episode: RecordedEpisode) -> None:
+    loaded = load_model(ModelConfig("tiny_oft", dtype="float32"))
+    observations = episode.observations(8, loaded.info.views)[:2]
+    arms = build_arms(loaded, None, observations[0])
+    macs = {}
+    for name in (DENSE, MAC_RATIO_ARM):
+        arms[name].reset(0)
+        macs[name] = [arms[name].infer(observation).stats.macs for observation in observations][1]
+    assert macs[DENSE] / macs[MAC_RATIO_ARM] == pytest.approx(MAC_RATIO, rel=0.01)
+    assert ratio_for_macs(loaded, observations[0], 50.0) is None
+
+
+def test_every_arm_is_timed_on_a_synchronised_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    class Fake:
+        def infer(self, observation: Observation) -> ActionChunk:
+            events.append("infer")
+            return ActionChunk(np.zeros((1, 7), np.float32), InferenceStats())
+
+    monkeypatch.setattr("vlacache.bench.compare.synchronize", lambda device: events.append("sync"))
+    monkeypatch.setattr("vlacache.bench.compare.time.perf_counter", lambda: events.append("clock") or 0.0)
+    timed_call(Fake(), None, CPU)  # type: ignore[arg-type]
+    assert events == ["sync", "clock", "infer", "sync", "clock"]
+
+
+def test_warm_up_is_left_out_and_arms_take_turns() -> None:
+    """Every arm sees every frame once per repetition, in changing order, and is reset before each repetition."""
+    seen: list[tuple[str, int]] = []
+
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def reset(self, seed: int) -> None:
+            seen.append((self.name, -1))
+
+        def infer(self, observation: int) -> ActionChunk:
+            seen.append((self.name, observation))
+            repetition = sum(1 for name, frame in seen if name == self.name and frame == -1)
+            return ActionChunk(np.zeros((1, 7), np.float32), InferenceStats(total_ms=float(repetition)))
+
+    arms = {name: Fake(name) for name in "abc"}
+    result = measure(arms, [0, 1], episodes=3, warmup=2)  # type: ignore[arg-type, list-item]
+    assert result["a"].column("total_ms").tolist() == [[3.0, 3.0], [4.0, 4.0], [5.0, 5.0]]
+    calls = [name for name, frame in seen if frame >= 0]
+    turns = ["".join(calls[i : i + 3]) for i in range(0, len(calls), 3)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns) and len(set(turns)) > 1
+    assert [seen[9 * i : 9 * i + 3] for i in range(5)] == [[("a", -1), ("b", -1), ("c", -1)]] * 5
+
+
+def test_results_are_named_by_model_and_device(repo_root: Path, twins: dict[str, LoadedModel]) -> None:
+    spec = importlib.util.spec_from_file_location("bench_latency", repo_root / "scripts" / "bench_latency.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    random = replace(twins["openvla"].info, checkpoint="random, 7b")
+    names = {"openvla_nvidia_h100.json": twins["openvla"].info, "openvla_random_7b_nvidia_h100.json": random}
+    for expected, info in names.items():
+        path = script.default_output(SimpleNamespace(model=info, machine={"device": "NVIDIA H100"}))
+        assert path == repo_root / "results" / "bench" / expected
+
+
+def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:
+    assert Target("a", 1.9, 2.0, True).met and not Target("a", 1.9, 2.0, False).met
+    assert Target("a", None, 2.0, True).met is None
+    arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2), SCRIPT: measured([90.0, 25.0], ["policy_none"] * 2)}
+    rates = DeviceRates(1e15, {"float32": 1e15})
+    rungs = {name: build_rung(name, arms, twins["openvla"].model, rates) for name in arms}
+    targets = {target.name: target for target in check_targets(rungs, {}, "openvla", "cuda")}
+    assert targets["eager+attentions call / dense call"].value == pytest.approx((1.8 + 2.5) / 2, rel=0.2)
+    assert targets["eager+attentions call / dense call"].met is False
+    assert targets["dense call / floor"].met is False
+    assert len(check_targets(rungs, {}, "openvla_oft", "cuda")) == len(targets) + 1
+    assert len(check_targets(rungs, {}, "tiny_oft", "cpu")) == 2
+
+
+def test_speculation_is_judged_by_what_was_accepted() -> None:
+    """Calls without a draft (None) count for neither goal."""
+
+    def calls(total_ms: list[float], accepted: list[int | None]) -> Measured:
+        stats = [SimpleNamespace(total_ms=t, accepted_tokens=a) for t, a in zip(total_ms, accepted, strict=True)]
+        return Measured([[Call(s, 0.0, None) for s in stats]])  # type: ignore[arg-type]
+
+    arms = {
+        DENSE: calls([100.0, 100.0, 100.0, 100.0, 100.0], [None] * 5),
+        SPECULATIVE: calls([1000.0, 40.0, 104.0, 110.0, 70.0], [None, 6, 0, 0, 3]),
+    }
+    everything, nothing = check_speculation(arms, num_steps=6)
+    assert (everything.value, everything.met) == (2.5, True)
+    assert nothing.value == pytest.approx((100 / 104 + 100 / 110) / 2) and nothing.met is False
+    assert check_speculation({DENSE: arms[DENSE]}, 6) == []
+    assert check_speculation({**arms, SPECULATIVE: calls([9.0] * 5, [None] * 5)}, 6)[0].met is None
+
+
+def test_variants_run_beside_the_dense_rung(twins: dict[str, LoadedModel], episode: RecordedEpisode) -> None:
+    loaded = twins["openvla_oft"]
+    observations = episode.observations(8, loaded.info.views)[:2]
+    variants = parse_variants(["num_open_loop_steps=1"])
+    result = run_benchmark(
+        loaded, observations, episode="", trace=None, repeats=1, only=[], variants=variants, warmup=0
+    )
+    assert [rung.arm for rung in result.rungs] == [DENSE, "dense, num_open_loop_steps=1"]
+    assert result.rungs[1].accepted_tokens is None and "num_open_loop_steps=1 by stage" in result.show()
+    with pytest.raises(ValueError, match="--compare: expected some of"):
+        parse_variants(["device=cuda"])
+
+
+def test_published_shapes_add_up_and_are_refused_before_they_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """7.5 B parameters in bf16; with 4 GiB free nothing is allocated."""
+    monkeypatch.setattr("vlacache.models.memory.free_memory", lambda device: 4 * 2**30)
+    with pytest.raises(RuntimeError, match=r"expected 15\.\d GiB of free memory .* got 4\.0 GiB"):
+        random_model("openvla", "7b", device=CPU, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="expected a model of"):
+        random_config("tiny_oft", "7b")
+    require_memory(3 * 2**30, CPU, what="fits")
+
+
+def test_cogact_keeps_its_denoiser_in_float32() -> None:
+    model = random_model("cogact", "tiny", device=CPU, dtype=torch.bfloat16).model
+    assert {p.dtype for p in model.head.parameters()} == {torch.float32}
+    assert model.dtype == torch.bfloat16
+
+
+def test_random_weights_give_actions_that_follow_the_frames(episode: RecordedEpisode) -> None:
+    for name in PROMPT_IDS:
+        loaded = random_model(name, "tiny", device=CPU, dtype=torch.float32)
+        policy = CachedPolicy(loaded, build_cache_policy("none"))
+        policy.reset(0)
+        frames = [episode.observations(1, loaded.info.views)[i] for i in (0, 40)]
+        first, second = (policy.infer(frame).actions for frame in frames)
+        assert np.isfinite(first).all() and np.abs(first - second).max() > 1e-3
+
+
+def test_command_line_on_an_uninstalled_checkout(repo_root: Path, tmp_path: Path) -> None:
+    """Without Hydra, a simulator or the installed package; the JSON has what the table shows."""
+    output = tmp_path / "out.json"
+    command = [
+        sys.executable, str(repo_root / "scripts" / "bench_latency.py"), "--model", "openvla_oft", "--random-weights",
+        "--scale", "tiny", "--device", "cpu", "--dtype", "float32", "--arms", "eager+attentions,adaptive", "--calls",
+        "2", "--repeats", "1", "--warmup", "0", "--output", str(output),
+    ]  # fmt: skip
+    blocked = "import sys, runpy\nfor name in ('hydra', 'mujoco', 'robosuite', 'omegaconf', 'wandb'):\n"
+    blocked += "    sys.modules[name] = None\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    data = json.loads(output.read_text())
+    assert [rung["arm"] for rung in data["rungs"]] == ["eager+attentions", "dense", "adaptive"]
+    assert data["schema_version"] == 2 and data["rates"]["macs_per_s"]["float32"] > 0
+    assert len(data["total_ms"]["dense"]) == 1 and len(data["total_ms"]["dense"][0]) == 2
+    assert f"{data['rungs'][1]['total_ms']:.2f}" in done.stdout
+
+
+def test_the_recorder_refuses_untrained_weights(repo_root: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    write_openvla_twin(twin, "openvla")
+    command = [
+        sys.executable, "scripts/record_cache_trace.py", "--model", "openvla", "--checkpoint", str(twin),
+        "--unnorm-key", "libero_spatial", "--device", "cpu", "--output", str(tmp_path / "t.npz"),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "expected trained weights, got untrained" in done.stderr
+    assert not (tmp_path / "t.npz").exists()

@@ -1,0 +1,195 @@
+"""One benchmark from a loaded model to JSON and table."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlacache.bench.compare import Measured, Row, measure, summarize
+from vlacache.bench.ladder import DENSE, EAGER, SCRIPT, Rung, build_arms, build_rung
+from vlacache.bench.roofline import DeviceRates, measure_rates, weight_bytes
+from vlacache.bench.table import ladder_table, policy_table, stage_line
+from vlacache.bench.targets import Target, check_speculation, check_targets
+from vlacache.bench.trace import AttentionTrace
+from vlacache.core.policies import build_cache_policy
+from vlacache.core.schedule import minmax_growth
+from vlacache.models.factory import LoadedModel, ModelInfo
+from vlacache.models.policy import CachedPolicy
+from vlacache.types import Observation, Policy
+
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One finished measurement.
+
+    Attributes:
+        decisions: what relevance and entropy came from. rungs: the ladder. rows: policies against the dense path.
+        total_ms: every timed call, [repetitions][calls] by arm.
+    """
+
+    model: ModelInfo
+    weight_bytes: int
+    machine: dict[str, Any]
+    rates: DeviceRates
+    episode: str
+    decisions: str
+    calls: int
+    repeats: int
+    rungs: list[Rung]
+    rows: list[Row]
+    targets: list[Target]
+    sampled_entropy_error: dict[str, float]
+    total_ms: dict[str, list[list[float]]]
+
+    def show(self) -> str:
+        """The tables."""
+        info, where, millions = self.model, self.machine, self.model.num_parameters / 1e6
+        gemm = ", ".join(f"{rate / 1e12:.3g} TMAC/s {dtype}" for dtype, rate in self.rates.macs_per_s.items())
+        errors = ", ".join(f"{name} {value:.2g}" for name, value in self.sampled_entropy_error.items())
+        return "\n".join(
+            [
+                f"{info.name} ({info.weights} weights, {info.checkpoint}; {millions:.1f} M, {info.dtype})",
+                f"on {where['device']}, {where['threads']} threads, torch {where['torch']}; measured: copy "
+                f"{self.rates.bytes_per_s / 1e9:.4g} GB/s, GEMM {gemm}",
+                f"{self.episode}; {self.calls} calls x {self.repeats} repetitions, interleaved, warm-up left out",
+                f"relevance and schedule: {self.decisions}",
+                "",
+                ladder_table(self.rungs),
+                *(stage_line(rung) for rung in self.rungs if rung.arm.startswith(DENSE)),
+                "",
+                policy_table(self.rows),
+                f"entropy read from 16 rows instead of all: {errors}",
+                "",
+                *(str(target) for target in self.targets),
+            ]
+        )
+
+    def write(self, path: Path) -> None:
+        """Store tables and every timed call's total."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = {"schema_version": SCHEMA_VERSION, **asdict(self), "targets": [t.to_dict() for t in self.targets]}
+        path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def run_benchmark(
+    loaded: LoadedModel,
+    observations: Sequence[Observation],
+    *,
+    episode: str,
+    trace: AttentionTrace | None,
+    repeats: int,
+    only: Sequence[str] | None = None,
+    variants: Mapping[str, Any] | None = None,
+    warmup: int = 2,
+) -> Benchmark:
+    """Measure the arms on recorded observations.
+
+    Args:
+        episode: its source, for the record. trace: None for decisions by the model's own attention.
+        only: names of arms; the dense one is always there. None for all. variants: see ``build_arms``; always there.
+
+    Raises:
+        ValueError: an arm of ``only`` that does not exist, or fewer than two observations (all calls would be cold).
+    """
+    if len(observations) < 2:
+        raise ValueError(f"benchmark: expected at least 2 policy calls, got {len(observations)}")
+    model = loaded.model
+    info = loaded.info
+    fitted = None if trace is None else trace.fit(info.views, info.grid, info.num_layers, model.device)
+    arms = choose_arms(build_arms(loaded, fitted, observations[0], variants), only)
+    rates = measure_rates(model)
+    measured = measure(arms, observations, episodes=repeats, warmup=warmup, device=model.device)
+    rungs = {name: build_rung(name, measured, model, rates) for name in arms}
+    cached = [name for name in arms if name not in (SCRIPT, EAGER)]
+    rows = {name: summarize(name, measured[name], measured[DENSE]) for name in cached}
+    targets = check_targets(rungs, rows, info.name, model.device.type)
+    targets += check_speculation(measured, model.config.num_action_tokens - 1)
+    return Benchmark(
+        model=info,
+        weight_bytes=weight_bytes(model),
+        machine=machine(model.device),
+        rates=rates,
+        episode=episode,
+        decisions=decisions(loaded, trace),
+        calls=len(observations),
+        repeats=repeats,
+        rungs=list(rungs.values()),
+        rows=list(rows.values()),
+        targets=[] if info.checkpoint == "random, tiny" else targets,  # a twin of that size meets no goal of a 7B model
+        sampled_entropy_error=entropy_error(loaded, observations[:5]),
+        total_ms=totals(measured),
+    )
+
+
+def choose_arms(arms: dict[str, Policy], only: Sequence[str] | None) -> dict[str, Policy]:
+    """The arms of that name and every dense one; all where ``only`` is None.
+
+    Raises:
+        ValueError: an arm that does not exist.
+    """
+    if only is None:
+        return arms
+    unknown = sorted(set(only) - set(arms))
+    if unknown:
+        raise ValueError(f"--arms: expected some of {list(arms)}, got {unknown}")
+    return {name: arm for name, arm in arms.items() if name in only or name.startswith(DENSE)}
+
+
+def totals(measured: dict[str, Measured]) -> dict[str, list[list[float]]]:
+    """Every timed call's total by arm."""
+    return {name: m.column("total_ms").round(3).tolist() for name, m in measured.items()}
+
+
+def decisions(loaded: LoadedModel, trace: AttentionTrace | None) -> str:
+    """What relevance and entropy came from, in words."""
+    if trace is not None:
+        return f"trace of {trace.source}"
+    if loaded.info.weights == "untrained":
+        return "live, from untrained weights: reuse of adaptive, paper, official and static_task means nothing"
+    return "live"
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Where it was measured."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "device_type": device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name as Linux gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def entropy_error(loaded: LoadedModel, observations: Sequence[Observation]) -> dict[str, float]:
+    """What reading 16 rows instead of all does to the entropies (nats) and to the official schedule, cold call."""
+    found = []
+    for rows in (16, None):
+        policy = CachedPolicy(loaded, build_cache_policy("official", {"entropy_rows": rows}))
+        per_frame = []
+        for observation in observations:
+            policy.reset(0)
+            policy.infer(observation)
+            per_frame.append(policy.session.entropies)
+        found.append(torch.stack([e for e in per_frame if e is not None]))
+    sampled, exact = found
+    schedules = [torch.stack([minmax_growth(e, 0.55) for e in entropies]) for entropies in found]
+    return {
+        "entropy_max_abs_nats": float((sampled - exact).abs().max()),
+        "entropy_mean_abs_nats": float((sampled - exact).abs().mean()),
+        "official_schedule_max_abs": float((schedules[0] - schedules[1]).abs().max()),
+    }

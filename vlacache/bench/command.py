@@ -1,0 +1,95 @@
+"""Which model: the options that the scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+import torch
+
+from vlacache.bench.random_weights import PROMPT_IDS, random_model
+from vlacache.models.factory import LoadedModel, ModelConfig, choose_dtype, load_model
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, checkpoint: str | None = None, dtype: str = "auto") -> None:
+    """Add ``--model`` and what goes with it; ``checkpoint`` and ``dtype`` are the script's defaults."""
+    parser.add_argument("--model", default="tiny_oft")
+    parser.add_argument("--checkpoint", default=checkpoint, help="builtin, folder or hub id")
+    parser.add_argument("--revision", default=None, help="commit of a hub id")
+    parser.add_argument("--unnorm-key", default=None, help="data set whose statistics scale the actions")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="any field of ModelConfig")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default=dtype, choices=["auto", "float32", "bfloat16"])
+
+
+def add_random_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--random-weights`` and its scale."""
+    parser.add_argument("--random-weights", action="store_true", help=f"published shapes of {sorted(PROMPT_IDS)}")
+    parser.add_argument("--scale", default="7b", choices=["7b", "tiny"], help="of --random-weights")
+
+
+def build_model(args: argparse.Namespace) -> LoadedModel:
+    """The model of a command line.
+
+    Raises:
+        ValueError: an option that does not exist, or one that random weights do not have.
+    """
+    options = parse_options(args.option)
+    if getattr(args, "random_weights", False):
+        return _random(args, options)
+    _refuse_unknown(options, ModelConfig)
+    settings: dict[str, Any] = {
+        "checkpoint": args.checkpoint, "revision": args.revision, "unnorm_key": args.unnorm_key, "dtype": args.dtype,
+        "device": args.device, **options,
+    }  # fmt: skip
+    return load_model(ModelConfig(args.model, **settings))
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """``key=value`` words; numbers become numbers.
+
+    Raises:
+        ValueError: a word without ``=``.
+    """
+    wrong = [word for word in words if "=" not in word]
+    if wrong:
+        raise ValueError(f"expected key=value, got {wrong}")
+    return {key: _number(value) for key, _, value in (word.partition("=") for word in words)}
+
+
+def _number(value: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def parse_variants(words: list[str]) -> dict[str, Any]:
+    """``key=value`` words that say how calls are run: fields of ``ModelConfig`` that a loaded model has too.
+
+    Raises:
+        ValueError: another field, or a word without ``=``.
+    """
+    variants = parse_options(words)
+    _refuse_unknown(variants, LoadedModel, "--compare")
+    return variants
+
+
+def _random(args: argparse.Namespace, options: dict[str, Any]) -> LoadedModel:
+    if args.checkpoint is not None:
+        raise ValueError("--random-weights: expected no --checkpoint beside it")
+    # How calls are run (decode, runtime ...) is said by the loaded model; what it is, by the flags.
+    _refuse_unknown(options, LoadedModel)
+    device = torch.device(args.device)
+    dtype = choose_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
+    return dataclasses.replace(random_model(args.model, args.scale, device=device, dtype=dtype), **options)
+
+
+def _refuse_unknown(options: dict[str, Any], kind: Any, flag: str = "--option") -> None:
+    known = {f.name for f in dataclasses.fields(ModelConfig)} & {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ValueError(f"{flag}: expected some of {sorted(known)}, got {unknown}")

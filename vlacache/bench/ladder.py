@@ -1,0 +1,166 @@
+"""The latency ladder: every arm's time by stage, its work, and how far it is from the floor of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vlacache.bench.arms import ReuseNothing, policy_arm
+from vlacache.bench.compare import Measured, paired_ratio
+from vlacache.bench.plain import PlainPolicy
+from vlacache.bench.roofline import FLOOR_STAGES, DeviceRates, StageCost, call_costs, floor_ms
+from vlacache.bench.trace import FittedTrace
+from vlacache.core.flops import prefill_macs
+from vlacache.core.policies import build_cache_policy
+from vlacache.core.policies.base import ReusePolicy
+from vlacache.models.factory import LoadedModel
+from vlacache.models.policy import CachedPolicy
+from vlacache.models.prismatic import VLAModel
+from vlacache.types import STAGES, Observation, Policy
+
+#: The rungs below the cache policies. All others are compared with DENSE.
+SCRIPT, EAGER, DENSE = "eager+attentions", "eager", "dense"
+POLICIES = ("adaptive", "paper", "official", "static", "static_task")
+FIXED_RATIOS = (0.2, 0.4, 0.6, 0.8)
+#: A call with this many times fewer MACs than the dense one: what the speed of the cached path is judged by.
+MAC_RATIO = 1.5
+MAC_RATIO_ARM = f"fixed, MACs/{MAC_RATIO}"
+
+
+def at_zero(policy: str) -> str:
+    """Name of the rung that decides like ``policy`` and reuses nothing."""
+    return f"{policy} at 0"
+
+
+def variant(key: str, value: object) -> str:
+    """Name of a dense rung that is loaded differently."""
+    return f"{DENSE}, {key}={value}"
+
+
+def build_arms(
+    loaded: LoadedModel, trace: FittedTrace | None, observation: Observation, variants: Mapping[str, Any] | None = None
+) -> dict[str, Policy]:
+    """All rungs, fixed ratios and policies on one set of weights.
+
+    Args:
+        variants: fields of ``LoadedModel`` (how calls are run), each for one more dense rung.
+        trace: what policies go by in place of the model's own attention. observation: of any call; it sizes the arm
+            of ``MAC_RATIO``, which is left out where no reuse gives that ratio.
+    """
+    arms: dict[str, Policy] = {
+        SCRIPT: PlainPolicy(loaded, attentions=True),
+        EAGER: PlainPolicy(loaded, attentions=False),
+        DENSE: CachedPolicy(loaded, build_cache_policy("none")),
+    }
+    for key, value in (variants or {}).items():
+        arms[variant(key, value)] = CachedPolicy(replace(loaded, **{key: value}), build_cache_policy("none"))
+    for name in POLICIES:
+        cache = build_cache_policy(name)
+        assert isinstance(cache, ReusePolicy)
+        if name in ("adaptive", "paper", "official"):
+            arms[at_zero(name)] = policy_arm(loaded, ReuseNothing.around(cache), trace)
+        arms[name] = policy_arm(loaded, cache, trace)
+    ratios = {f"fixed_ratio={ratio}": ratio for ratio in FIXED_RATIOS}
+    for name, ratio in {**ratios, MAC_RATIO_ARM: ratio_for_macs(loaded, observation, MAC_RATIO)}.items():
+        if ratio is not None:
+            numbers = {"reuse_ratio": ratio, "min_saving": 0.0, "max_backoff": 0}
+            arms[name] = CachedPolicy(loaded, build_cache_policy("fixed_ratio", numbers))
+    return arms
+
+
+def ratio_for_macs(loaded: LoadedModel, observation: Observation, target: float) -> float | None:
+    """The reuse ratio of ``fixed_ratio`` at which a whole call has 1 / target of the dense call's MACs, or None."""
+    policy = CachedPolicy(loaded, build_cache_policy("none"))
+    policy.reset(0)
+    stats = policy.infer(observation).stats
+    allowed = stats.macs / target - (stats.macs - stats.prefill_macs)
+    config = loaded.model.config
+    patches, shape = len(config.views) * config.grid[0] * config.grid[1], config.decoder.shape
+    n, head_rows = stats.num_prompt_tokens, config.num_action_tokens if config.head == "l1_chunk" else 1
+    for reused in range(patches + 1):
+        if prefill_macs(shape, [n - reused] * shape.num_layers, n, head_rows) <= allowed:
+            return reused / patches
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One arm on the ladder; medians over the calls that used the cache (all warm calls of an arm that never did).
+
+    Attributes:
+        total_ms, p90_ms: by the policy's own clock (CUDA events on a GPU). wall_ms, wall_p90_ms: synchronised.
+        stage_ms, stage_p90_ms: by stage.
+        against_dense: time of the dense rung / of this one, call by call.
+        macs: of a call. costs: work by stage that the floor is computed from. bytes: those of all stages.
+        extra_bytes: peak memory beyond what was held before the call; None on a CPU.
+        floor_ms: of its own work by stage, and ``total``; of the eager rungs that of the dense one.
+        distance: total_ms / floor. floor_gain: floor of dense / own floor.
+        share_of_floor_gain: against_dense / floor_gain.
+        accepted_tokens: mean number of decode steps that a draft saved; None without drafts.
+    """
+
+    arm: str
+    total_ms: float
+    p90_ms: float
+    wall_ms: float
+    wall_p90_ms: float
+    stage_ms: dict[str, float]
+    stage_p90_ms: dict[str, float]
+    against_dense: float
+    macs: float
+    bytes: float
+    costs: dict[str, StageCost]
+    extra_bytes: int | None
+    floor_ms: dict[str, float]
+    distance: float
+    floor_gain: float
+    share_of_floor_gain: float
+    accepted_tokens: float | None
+
+
+def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rates: DeviceRates) -> Rung:
+    """Summarise one arm beside the dense one."""
+    ours, dense = measured[arm], measured[DENSE]
+    used = ours.used_cache()
+    own = mean_costs(model, dense if arm in (SCRIPT, EAGER) else ours)
+    floors, dense_floor = floor_ms(own, rates), floor_ms(mean_costs(model, dense), rates)["total"]
+    total, wall = ours.column("total_ms")[used], ours.wall_ms()[used]
+    against_dense = paired_ratio(ours, dense, "total_ms", used)
+    floor_gain, accepted = dense_floor / floors["total"], ours.accepted()
+    return Rung(
+        arm=arm,
+        total_ms=float(np.median(total)),
+        p90_ms=float(np.percentile(total, 90)),
+        wall_ms=float(np.median(wall)),
+        wall_p90_ms=float(np.percentile(wall, 90)),
+        stage_ms={stage: float(np.median(ours.column(f"{stage}_ms")[used])) for stage in STAGES},
+        stage_p90_ms={stage: float(np.percentile(ours.column(f"{stage}_ms")[used], 90)) for stage in STAGES},
+        against_dense=against_dense,
+        macs=float(ours.column("macs")[used].mean()),
+        bytes=sum(cost.bytes for cost in own.values()),
+        costs=own,
+        extra_bytes=ours.extra_bytes(),
+        floor_ms=floors,
+        distance=float(np.median(total)) / floors["total"],
+        floor_gain=floor_gain,
+        share_of_floor_gain=against_dense / floor_gain,
+        accepted_tokens=None if np.isnan(accepted).all() else float(np.nanmean(accepted)),
+    )
+
+
+def mean_costs(model: VLAModel, measured: Measured) -> dict[str, StageCost]:
+    """Mean work of the calls that used the cache."""
+    used = measured.used_cache()
+    calls = [call for episode in measured.calls for call in episode]
+    costs = [call_costs(model, call.stats) for call, is_used in zip(calls, used.flat, strict=True) if is_used]
+    return {
+        stage: replace(
+            costs[0][stage],
+            macs=sum(c[stage].macs for c in costs) / len(costs),
+            bytes=sum(c[stage].bytes for c in costs) / len(costs),
+        )
+        for stage in FLOOR_STAGES
+    }

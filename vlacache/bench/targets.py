@@ -1,0 +1,87 @@
+"""The project's goals for latency, read off a finished measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vlacache.bench.compare import Measured, Row, paired_ratio
+from vlacache.bench.ladder import DENSE, MAC_RATIO, MAC_RATIO_ARM, POLICIES, SCRIPT, Rung, variant
+
+#: Deciding, as a share of a dense call, and prefill speed-up over MAC ratio, by device type.
+MAX_DECIDE_SHARE = {"cuda": 0.03, "cpu": 0.08}
+MIN_PREFILL_EFFICIENCY = 0.8
+SPECULATIVE = variant("decode", "speculative")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One goal. ``value`` is None where the arms it needs were not measured."""
+
+    name: str
+    value: float | None
+    limit: float
+    at_most: bool
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is reached; None where it was not measured."""
+        if self.value is None:
+            return None
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the JSON."""
+        return {
+            "name": self.name, "value": self.value, "limit": self.limit, "at_most": self.at_most, "met": self.met,
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        verdict = {True: "reached", False: "MISSED", None: "not measured"}[self.met]
+        value = "-" if self.value is None else f"{self.value:.3g}"
+        return f"{verdict:12} {self.name}: {value} ({'at most' if self.at_most else 'at least'} {self.limit:g})"
+
+
+def check_speculation(measured: Mapping[str, Measured], num_steps: int) -> list[Target]:
+    """Goals of speculative decoding, on the calls whose drafts were all accepted, and those with none accepted.
+
+    Args:
+        num_steps: decode steps of a plain call.
+    """
+    if SPECULATIVE not in measured:
+        return []
+    ours, dense = measured[SPECULATIVE], measured[DENSE]
+    accepted = ours.accepted()
+    targets = []
+    for words, count, limit in (("all drafts accepted", num_steps, 2.0), ("no draft accepted", 0, 1 / 1.05)):
+        calls = accepted == count
+        value = paired_ratio(ours, dense, "total_ms", calls) if calls.any() else None
+        targets.append(Target(f"plain / speculative call, {words} ({calls.sum()} calls)", value, limit, False))
+    return targets
+
+
+def check_targets(rungs: Mapping[str, Rung], rows: Mapping[str, Row], model: str, device_type: str) -> list[Target]:
+    """The goals that apply to this model and device."""
+    decide = max((rows[name].decide_share for name in POLICIES if name in rows), default=None)
+    shared = [Target("deciding, share of a dense call, worst policy", decide, MAX_DECIDE_SHARE[device_type], True)]
+    if device_type == "cpu":
+        fixed = [row.efficiency for name, row in rows.items() if name.startswith("fixed")]
+        return [
+            *shared,
+            Target("prefill speed-up / MAC ratio, worst", min(fixed, default=None), MIN_PREFILL_EFFICIENCY, False),
+        ]
+    script, dense = rungs.get(SCRIPT), rungs.get(DENSE)
+    times = None if script is None else 1.0 / script.against_dense
+    used = [rungs[name].share_of_floor_gain for name in POLICIES if name in rows and rows[name].cached_calls > 0]
+    targets = [
+        *shared,
+        Target("dense call / floor", None if dense is None else dense.distance, 2.0, True),
+        Target(f"{SCRIPT} call / dense call", times, 3.0, False),
+        Target("speed-up / gain that the floor allows, worst policy", min(used, default=None), 0.8, False),
+    ]
+    if model == "openvla_oft":
+        rung = rungs.get(MAC_RATIO_ARM)
+        value = None if rung is None else rung.against_dense
+        targets.append(Target(f"end-to-end speed-up at a MAC ratio of {MAC_RATIO}", value, 1.2, False))
+    return targets
