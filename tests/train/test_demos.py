@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -107,6 +108,24 @@ def test_sets_are_joined_by_instruction(tmp_path: Path, demos: Demos) -> None:
     )
     assert both.picture(demos.num_frames + 2, 1) == other.picture(2, 1)
     assert np.array_equal(both.chunks(np.array([demos.num_frames]), 8)[0], other.chunks(np.array([0]), 8)[0])
+
+
+def test_a_set_of_some_tasks_keeps_their_numbers_on_disk_only(folder: Path, tmp_path: Path) -> None:
+    """``collect_demos.py --tasks 4 9`` leaves gaps in the task numbers."""
+    shutil.copytree(folder, tmp_path / "set")
+    tasks = tmp_path / "set" / "meta" / "tasks.jsonl"
+    tasks.write_text(tasks.read_text().replace('"task_index": 1', '"task_index": 9'))
+    for file in (tmp_path / "set" / "data").rglob("*.parquet"):
+        table = pq.read_table(file)
+        place = table.column_names.index("task_index")
+        numbers = np.where(table["task_index"].to_numpy() == 1, 9, 0)
+        pq.write_table(table.set_column(place, "task_index", pa.array(numbers)), file)
+    some, all_tasks = read_lerobot(tmp_path / "set"), read_lerobot(folder)
+    assert some.instructions == all_tasks.instructions
+    assert np.array_equal(some.task, all_tasks.task)
+    tasks.write_text(tasks.read_text().replace('"task_index": 9', '"task_index": 5'))
+    with pytest.raises(ValueError, match=r"expected task_index among \[0, 5\]"):
+        read_lerobot(tmp_path / "set")
 
 
 def drop_info(folder: Path) -> None:

@@ -47,8 +47,9 @@ def read_lerobot(folder: Path) -> Demos:
     info = json.loads((folder / "meta" / "info.json").read_text())
     episodes = _json_lines(folder / "meta" / "episodes.jsonl")
     tasks = sorted(_json_lines(folder / "meta" / "tasks.jsonl"), key=lambda t: int(t["task_index"]))
-    if [int(t["task_index"]) for t in tasks] != list(range(len(tasks))):
-        raise ValueError(f"{folder.name}/meta/tasks.jsonl: expected task_index 0 .. n-1 without gaps")
+    indices = [int(t["task_index"]) for t in tasks]
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"{folder.name}/meta/tasks.jsonl: expected every task_index once, got {indices}")
     if not episodes:
         raise ValueError(f"{folder.name}/meta/episodes.jsonl: expected at least one episode, got none")
     tables = []
@@ -59,7 +60,7 @@ def read_lerobot(folder: Path) -> Demos:
         if table.num_rows != int(episode["length"]):
             raise ValueError(f"{file.name}: expected {episode['length']} rows (episodes.jsonl), got {table.num_rows}")
         tables.append(table)
-    return _assemble(tables, tuple(t["task"] for t in tasks), info)
+    return _assemble(tables, {index: t["task"] for index, t in zip(indices, tasks, strict=True)}, info)
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
@@ -68,7 +69,8 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
 
-def _assemble(tables: list[pa.Table], instructions: tuple[str, ...], info: dict[str, Any]) -> Demos:
+def _assemble(tables: list[pa.Table], tasks: dict[int, str], info: dict[str, Any]) -> Demos:
+    """``tasks``: task index -> instruction, ascending; a folder of some tasks of a suite has gaps."""
     names = tables[0].column_names
     views = tuple(n.removeprefix(IMAGE_PREFIX) for n in names if n.startswith(IMAGE_PREFIX))
     aux_widths = {n: 3 if aux_view(n, views) is None else 2 for n in names if n.startswith(AUX_PREFIX)}
@@ -90,11 +92,11 @@ def _assemble(tables: list[pa.Table], instructions: tuple[str, ...], info: dict[
     jpeg, offsets = join_pictures(pictures)
     return Demos(
         views,
-        instructions,
+        tuple(tasks.values()),
         np.concatenate([_matrix(t, "observation.state") for t in tables]),
         np.concatenate([_matrix(t, "action") for t in tables]),
         np.repeat(np.arange(len(tables)), [t.num_rows for t in tables]),
-        np.concatenate([t["task_index"].to_numpy() for t in tables]).astype(np.int64),
+        _positions(np.concatenate([t["task_index"].to_numpy() for t in tables]), list(tasks)),
         np.array(rows, dtype=np.int64),
         jpeg,
         offsets,
@@ -102,6 +104,14 @@ def _assemble(tables: list[pa.Table], instructions: tuple[str, ...], info: dict[
         np.array(aux, dtype=np.float32).reshape(len(rows), -1),
         info,
     )
+
+
+def _positions(values: np.ndarray, known: list[int]) -> np.ndarray:
+    """Place of each value in ``known`` (ascending), int64[N]."""
+    unknown = sorted(set(values.tolist()) - set(known))
+    if unknown:
+        raise ValueError(f"demos: expected task_index among {known} (tasks.jsonl), got {unknown}")
+    return np.searchsorted(known, values).astype(np.int64)
 
 
 def _numbers(value: list[float] | None, width: int) -> list[float]:
