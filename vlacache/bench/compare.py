@@ -45,7 +45,7 @@ class Measured:
     def accepted(self) -> NDArray[np.float64]:
         """float64[episodes, calls]: decode steps that a draft saved; NaN for a call without a draft."""
         # Stats have the field from the version on that decodes speculatively.
-        saved = [[getattr(c.stats, "accepted_tokens", None) for c in episode] for episode in self.calls]
+        saved = [[c.stats.accepted_tokens for c in episode] for episode in self.calls]
         return np.array(saved, dtype=float)
 
     def used_cache(self) -> NDArray[np.bool_]:

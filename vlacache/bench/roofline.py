@@ -118,7 +118,7 @@ def call_costs(model: VLAModel, stats: InferenceStats, decode_passes: int | None
         "action_head": StageCost(0, 0, _name(dtype)),
     }
     if isinstance(head, TokenBinHead):
-        accepted = getattr(stats, "accepted_tokens", None) or 0  # set by speculative decoding
+        accepted = stats.accepted_tokens or 0
         passes = config.num_action_tokens - 1 - accepted if decode_passes is None else decode_passes
         first = head.proj.weight.numel()
         macs = first + sum(decode_macs(shape, n + step + 1, config.decoder.vocab_size) for step in range(passes))
