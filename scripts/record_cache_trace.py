@@ -24,7 +24,7 @@ from vlacache.bench.trace import DEFAULT_TRACE
 def main() -> None:
     """Record and describe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_model_options(parser, checkpoint="builtin", dtype="float32")
+    add_model_options(parser, dtype="float32")
     parser.add_argument("--episode", type=Path, default=DEFAULT_EPISODE)
     parser.add_argument("--output", type=Path, default=DEFAULT_TRACE)
     args = parser.parse_args()

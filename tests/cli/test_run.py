@@ -39,7 +39,7 @@ def run_main(tmp_path, monkeypatch, capsys):
 def test_a_run_ends_with_table_and_files(run_main, tmp_path):
     code, out, _ = run_main(*SMALL, "suite.episodes_per_task=2", "run_id=demo", "seed=0")
     assert code == 0
-    assert "UNTRAINED" in out
+    assert "tiny_oft, trained weights" in out
     assert "speed-up" in out
     assert "this continues it: python run.py suite=toy" in out
     run_dir = tmp_path / "results" / "demo"
@@ -55,8 +55,9 @@ def test_the_record_says_what_was_run(run_main, tmp_path):
     run_dir = tmp_path / "results" / "demo"
     run = read_run(run_dir)
     assert (run.model, run.weights, run.cache, run.device, run.dtype) == (
-        "tiny_oft", "untrained", "fixed_ratio", "cpu", "float32"
+        "tiny_oft", "trained", "fixed_ratio", "cpu", "float32"
     )  # fmt: skip
+    assert run.checkpoint is not None and run.checkpoint.startswith("tiny_oft@")
     assert run.resolved_cache["reuse_ratio"] == 0.4
     assert run.config["cache"]["reuse_ratio"] == 0.4
     assert run.config == yaml.safe_load((run_dir / "config.yaml").read_text())
@@ -65,6 +66,12 @@ def test_the_record_says_what_was_run(run_main, tmp_path):
         ("baseline", "none", 3),
         ("policy", "fixed_ratio", 3),
     }
+
+
+def test_untrained_weights_are_called_so(run_main):
+    _, out, _ = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "model.checkpoint=null")
+    assert "UNTRAINED" in out
+    assert "Untrained weights: success says nothing about the cache" in out
 
 
 def test_the_same_run_id_runs_nothing_twice(run_main, tmp_path):

@@ -9,13 +9,17 @@ from typing import Any
 import torch
 
 from vlacache.bench.random_weights import PROMPT_IDS, random_model
-from vlacache.models.factory import LoadedModel, ModelConfig, choose_dtype, load_model
+from vlacache.models.factory import LoadedModel, ModelConfig, choose_dtype, load_model, shipped_models
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, checkpoint: str | None = None, dtype: str = "auto") -> None:
-    """Add ``--model`` and what goes with it; ``checkpoint`` and ``dtype`` are the script's defaults."""
+def add_model_options(parser: argparse.ArgumentParser, *, dtype: str = "auto") -> None:
+    """Add ``--model`` and what goes with it; ``dtype`` is the script's default."""
     parser.add_argument("--model", default="tiny_oft")
-    parser.add_argument("--checkpoint", default=checkpoint, help="builtin, folder or hub id")
+    parser.add_argument(
+        "--checkpoint",
+        default="auto",
+        help="builtin, folder, hub id, or none: untrained; auto: what ships with the package, if anything",
+    )
     parser.add_argument("--revision", default=None, help="commit of a hub id")
     parser.add_argument("--unnorm-key", default=None, help="data set whose statistics scale the actions")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="any field of ModelConfig")
@@ -39,8 +43,9 @@ def build_model(args: argparse.Namespace) -> LoadedModel:
     if getattr(args, "random_weights", False):
         return _random(args, options)
     _refuse_unknown(options, ModelConfig)
+    default = "builtin" if args.model in shipped_models() else None
     settings: dict[str, Any] = {
-        "checkpoint": args.checkpoint, "revision": args.revision, "unnorm_key": args.unnorm_key, "dtype": args.dtype,
+        "checkpoint": {"auto": default, "none": None}.get(args.checkpoint, args.checkpoint), "revision": args.revision, "unnorm_key": args.unnorm_key, "dtype": args.dtype,
         "device": args.device, **options,
     }  # fmt: skip
     return load_model(ModelConfig(args.model, **settings))
@@ -79,7 +84,7 @@ def parse_variants(words: list[str]) -> dict[str, Any]:
 
 
 def _random(args: argparse.Namespace, options: dict[str, Any]) -> LoadedModel:
-    if args.checkpoint is not None:
+    if args.checkpoint != "auto":
         raise ValueError("--random-weights: expected no --checkpoint beside it")
     # How calls are run (decode, runtime ...) is said by the loaded model; what it is, by the flags.
     _refuse_unknown(options, LoadedModel)

@@ -138,6 +138,11 @@ def wrap_model(
     return LoadedModel(model, tokenizer, info, steps)
 
 
+def shipped_models() -> list[str]:
+    """Models whose weights ship with the package."""
+    return sorted(path.parent.name for path in PACKAGED.glob("*/model.safetensors"))
+
+
 def resolve_checkpoint(checkpoint: str, name: str) -> Path:
     """The folder that a config's ``checkpoint`` means.
 
@@ -147,10 +152,10 @@ def resolve_checkpoint(checkpoint: str, name: str) -> Path:
     if checkpoint != "builtin":
         return Path(checkpoint)
     folder = PACKAGED / name
-    if not (folder / "model.safetensors").is_file():
-        present = sorted(p.parent.name for p in PACKAGED.glob("*/model.safetensors"))
+    if name not in shipped_models():
         raise FileNotFoundError(
-            f"model.checkpoint=builtin: no checkpoint of {name!r} ships with this version (there are: {present}); use "
+            f"model.checkpoint=builtin: no checkpoint of {name!r} ships with this version (there are: "
+            f"{shipped_models()}); use "
             "model.checkpoint=null for untrained weights, or a folder"
         )
     return folder

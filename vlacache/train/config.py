@@ -30,25 +30,25 @@ class TrainConfig:
 
     model: str = "tiny_oft"
     seed: int = 0
-    samples: int = 240_000
-    batch_size: int = 64
+    samples: int = 200_000
+    batch_size: int = 32
     micro_batch: int = 16
     optimizer: OptimizerName = "muon"
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.2e-3
     weight_decay: float = 0.05
     beta1: float = 0.9
     beta2: float = 0.98
     warmup: float = 0.03
     clip_norm: float = 1.0
-    ema_decay: float = 0.995
-    keep_shares: tuple[tuple[float, float], ...] = ((0.0, 0.25), (0.7, 0.5), (0.9, 1.0))
-    shift_pixels: int = 6
+    ema_decay: float = 0.997
+    keep_shares: tuple[tuple[float, float], ...] = ((0.0, 0.25), (0.75, 0.5), (0.94, 1.0))
+    shift_pixels: int = 3
     brightness: float = 0.12
     contrast: float = 0.12
     colour: float = 0.06
     proprio_dropout: float = 0.1
-    aux_weight: float = 0.5
-    pointing_weight: float = 0.2
+    aux_weight: float = 1.0
+    pointing_weight: float = 0.3
     eval_samples: int = 40_000
     save_steps: int = 50
     log_steps: int = 20
@@ -123,5 +123,5 @@ def _plain(value: Any) -> Any:
 #: Token bins need more updates on fewer tokens: one view, one step instead of a chunk.
 TRAIN_DEFAULTS = {
     "tiny_oft": TrainConfig(),
-    "tiny_openvla": TrainConfig(model="tiny_openvla", samples=400_000, micro_batch=32, proprio_dropout=0.0),
+    "tiny_openvla": TrainConfig(model="tiny_openvla", samples=400_000, batch_size=64, micro_batch=32, proprio_dropout=0.0),
 }
