@@ -44,8 +44,9 @@ def build_model(args: argparse.Namespace) -> LoadedModel:
         return _random(args, options)
     _refuse_unknown(options, ModelConfig)
     default = "builtin" if args.model in shipped_models() else None
+    checkpoint = {"auto": default, "none": None}.get(args.checkpoint, args.checkpoint)
     settings: dict[str, Any] = {
-        "checkpoint": {"auto": default, "none": None}.get(args.checkpoint, args.checkpoint), "revision": args.revision, "unnorm_key": args.unnorm_key, "dtype": args.dtype,
+        "checkpoint": checkpoint, "revision": args.revision, "unnorm_key": args.unnorm_key, "dtype": args.dtype,
         "device": args.device, **options,
     }  # fmt: skip
     return load_model(ModelConfig(args.model, **settings))

@@ -123,5 +123,7 @@ def _plain(value: Any) -> Any:
 #: Token bins need more updates on fewer tokens: one view, one step instead of a chunk.
 TRAIN_DEFAULTS = {
     "tiny_oft": TrainConfig(),
-    "tiny_openvla": TrainConfig(model="tiny_openvla", samples=400_000, batch_size=64, micro_batch=32, proprio_dropout=0.0),
+    "tiny_openvla": TrainConfig(
+        model="tiny_openvla", samples=400_000, batch_size=64, micro_batch=32, proprio_dropout=0.0
+    ),
 }
