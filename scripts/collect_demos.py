@@ -33,6 +33,7 @@ def main() -> int:
         placement=arguments.placement,
         assets=arguments.assets,
         render=arguments.render,
+        novice=arguments.novice,
         recording=Recording(arguments.frame_stride, LIBERO_SUITES[suite], noise, tuple(arguments.jitter)),
     )
     root = arguments.output
@@ -40,7 +41,7 @@ def main() -> int:
         root = Path("results") / "demos" / f"{suite}-{arguments.placement}-s{arguments.seed}"
     try:
         cost = collect(collection, root, workers=arguments.workers)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -65,6 +66,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--noise", type=float, default=NoiseSettings().translation, help="largest std of translation")
     parser.add_argument("--rotation-noise", type=float, default=NoiseSettings().rotation)
     parser.add_argument("--jitter", nargs="*", choices=JITTERS, default=[], help="looks drawn anew for each demo")
+    parser.add_argument(
+        "--novice",
+        metavar="CHECKPOINT",
+        help="folder of a tiny_oft, or builtin: it acts first, the expert shows the way back from where it got to",
+    )
     return parser.parse_args()
 
 

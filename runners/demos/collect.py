@@ -24,7 +24,8 @@ from runners.demos.dataset import (
     write_episode,
     write_meta,
 )
-from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording
+from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording, env_steps
+from runners.demos.novice import Novice, load_novice
 from runners.files import remove_leftovers
 from runners.lock import RunLock
 
@@ -40,6 +41,7 @@ class Collection:
     Attributes:
         tasks: task ids; demo ``n`` of the k-th is episode ``n * len(tasks) + k``, so every beginning is balanced.
         assets, render: as for ``runners.assets.resolve_assets``.
+        novice: checkpoint of the ``tiny_oft`` that leads into each demo; None for none.
     """
 
     suite: str
@@ -49,6 +51,7 @@ class Collection:
     placement: str = "official"
     assets: str = "builtin"
     render: str = "fast"
+    novice: str | None = None
     recording: Recording = field(default_factory=Recording)
 
     def episode_index(self, task_id: int, number: int) -> int:
@@ -138,6 +141,7 @@ class _Worker:
 
         self._collection, self._root = collection, root
         self._assets = resolve_assets(collection.assets, suite=collection.suite, render=collection.render)
+        self._novice = None if collection.novice is None else Novice(load_novice(collection.novice)[0])
         self._env: Any = None
 
     def record(self, task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
@@ -151,12 +155,12 @@ class _Worker:
             collection.suite,
             task_id,
             assets=self._assets,
-            max_steps=collection.recording.max_steps + TAIL_STEPS,
+            max_steps=env_steps(collection.recording),
             placement=collection.placement,
             render=collection.render,
             success_rule="any_step",
         )
-        recorder = DemoRecorder(self._env, build_expert(collection.suite), collection.recording)
+        recorder = DemoRecorder(self._env, build_expert(collection.suite), collection.recording, self._novice)
         return [self._record_one(recorder, task_id, number) for number in numbers]
 
     def _record_one(self, recorder: DemoRecorder, task_id: int, number: int) -> EpisodeMeta:
@@ -215,17 +219,20 @@ def _settings(collection: Collection) -> dict[str, Any]:
 
     assets = resolve_assets(collection.assets, suite=collection.suite, render=collection.render).provenance
     kept = replace(collection, tasks=(), demos_per_task=0)
-    settings = {key: value for key, value in asdict(kept).items() if key not in ("tasks", "demos_per_task", "assets")}
+    elsewhere = ("tasks", "demos_per_task", "assets", "novice")
+    settings = {key: value for key, value in asdict(kept).items() if key not in elsewhere}
     settings["recording"]["jitter"] = list(collection.recording.jitter)
+    if collection.novice is not None:
+        settings["novice"] = load_novice(collection.novice)[1]
     return {**settings, "tasks": list(collection.tasks), "assets": assets.label, "tail_steps": TAIL_STEPS}
 
 
 def _check_settings(root: Path, settings: dict[str, Any]) -> None:
     info = read_info(root)
     there = settings if info is None else info["collection"]
-    differing = sorted(key for key in settings if there.get(key) != settings[key])
+    differing = sorted(key for key in {*settings, *there} if there.get(key) != settings.get(key))
     if differing:
-        told = "; ".join(f"{key}: {there.get(key)!r} there, {settings[key]!r} asked for" for key in differing)
+        told = "; ".join(f"{key}: {there.get(key)!r} there, {settings.get(key)!r} asked for" for key in differing)
         raise ValueError(f"{root.name} holds demos of other settings ({told}): use another folder")
 
 

@@ -12,6 +12,7 @@ from runners.demos.dataset import OFFSETS, POINTS, VIEWS, DemoRows, encode_pictu
 from runners.demos.labels import SceneLabels
 from runners.demos.looks import LookJitter
 from runners.demos.noise import ActionNoise, NoiseSettings
+from runners.demos.novice import LEAD_STEPS, RELEASE_STEPS, Novice
 from runners.envs.libero import CONTROL_HZ, LiberoEnv
 from runners.envs.libero_wide import Stream
 from runners.experts.scripted import ScriptedPolicy
@@ -41,21 +42,28 @@ class Recording:
             raise ValueError(f"expected frame_stride and max_steps of at least 1, got {self}")
 
 
+def env_steps(recording: Recording) -> int:
+    """Steps that an env must allow for a demo with everything before and after what is recorded."""
+    return LEAD_STEPS + RELEASE_STEPS + recording.max_steps + TAIL_STEPS
+
+
 class DemoRecorder:
     """Records demos of one task.
 
     Args:
-        env: built with ``success_rule="any_step"`` and ``max_steps`` of at least ``recording.max_steps + TAIL_STEPS``.
-        expert: of the env's suite.
+        env: built with ``success_rule="any_step"`` and ``max_steps`` of at least ``env_steps(recording)``.
+        expert: of the env's suite. novice: acts first; the expert begins where it is interrupted.
     """
 
-    def __init__(self, env: LiberoEnv, expert: ScriptedPolicy, recording: Recording) -> None:
-        if env.spec.success_rule != "any_step" or env.spec.max_steps < recording.max_steps + TAIL_STEPS:
+    def __init__(
+        self, env: LiberoEnv, expert: ScriptedPolicy, recording: Recording, novice: Novice | None = None
+    ) -> None:
+        if env.spec.success_rule != "any_step" or env.spec.max_steps < env_steps(recording):
             raise ValueError(
-                f"env: expected success_rule any_step and max_steps >= {recording.max_steps + TAIL_STEPS}, "
+                f"env: expected success_rule any_step and max_steps >= {env_steps(recording)}, "
                 f"got {env.spec.success_rule} and {env.spec.max_steps}"
             )
-        self._env, self._expert, self._recording = env, expert, recording
+        self._env, self._expert, self._recording, self._novice = env, expert, recording, novice
         expert.attach(env)
         env.reset_training(index=0, seed=0)
         env.observe(VIEWS)  # opens the renderer, which sets colours of its own
@@ -65,7 +73,7 @@ class DemoRecorder:
         """Play training episode ``index`` of collection ``seed``.
 
         Returns:
-            Its rows and the row that led to success; None when the expert did not get there.
+            Its rows and the row that led to success; None when the expert did not get there, or the novice did.
         """
         recording = self._recording
         rng = np.random.default_rng([int(Stream.DEMONSTRATION), self._env.spec.task_id, index, seed])
@@ -75,8 +83,10 @@ class DemoRecorder:
         now = self._env.reset_training(index=index, seed=seed)
         if now.success:
             return None
-        self._expert.reset(seed)
         labels = SceneLabels(self._env.privileged())
+        if self._novice is not None and not self._novice.lead(self._env, labels, rng):
+            return None
+        self._expert.reset(seed)
         rows, success_row = DemoRows(), None
         while success_row is None or len(rows) <= success_row + TAIL_STEPS:
             if success_row is None and len(rows) >= recording.max_steps:
