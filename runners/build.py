@@ -88,7 +88,7 @@ def _libero(config: RunConfig) -> Simulator:
     from runners.assets import resolve_assets
     from runners.envs.libero import make_libero_env
     from runners.envs.libero_runtime import prepare
-    from runners.envs.libero_wide import NUM_WIDE_LAYOUTS
+    from runners.envs.wide.layout import NUM_WIDE_LAYOUTS
 
     suite = config.suite
     assets = resolve_assets(config.assets, suite=suite.name, render=render_mode(suite, config.assets))

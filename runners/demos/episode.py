@@ -14,7 +14,7 @@ from runners.demos.looks import LookJitter
 from runners.demos.noise import ActionNoise, NoiseSettings
 from runners.demos.novice import LEAD_STEPS, RELEASE_STEPS, Novice
 from runners.envs.libero import CONTROL_HZ, LiberoEnv
-from runners.envs.libero_wide import Stream
+from runners.envs.wide.layout import Stream
 from runners.experts.scripted import ScriptedPolicy
 
 #: Undisturbed steps after the first success. A chunk of 8 actions then has all its labels, also from a picture just

@@ -31,9 +31,9 @@ from runners.envs.conventions import quat_xyzw_to_axis_angle, rotate_180
 from runners.envs.libero_placement import sampled_state, training_rng, wide_state
 from runners.envs.libero_runtime import prepare
 from runners.envs.libero_tasks import CAMERAS, LIBERO_SUITES, LiberoTask, load_task
-from runners.envs.libero_wide import NUM_WIDE_LAYOUTS, Stream, sample_wide_layout
-from runners.envs.libero_wide import SUITE as WIDE_SUITE
 from runners.envs.lifecycle import EpisodeLifecycle
+from runners.envs.wide.layout import NUM_WIDE_LAYOUTS, Stream, sample_wide_layout
+from runners.envs.wide.layout import SUITE as WIDE_SUITE
 from vlacache.types import LIBERO_ACTION_SPEC, Observation
 
 __all__ = ["LIBERO_SUITES", "LiberoEnv", "make_libero_env"]
@@ -208,7 +208,7 @@ def make_libero_env(
         suite: ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` or ``libero_90``.
         task_id: in the official order. assets: from ``runners.assets.resolve_assets``.
         max_steps: None for the suite's own limit. reseed: see the module docstring.
-        placement: ``official``, the init states of the package, or ``wide`` (libero_spatial; see ``libero_wide``).
+        placement: ``official``, the init states of the package, or ``wide`` (see ``runners.envs.wide``).
         render: must agree with ``assets.provenance.render``.
         success_rule: when an episode ends. image_size: pixels, 256 by the protocol.
         allow_untested_mujoco: run on any MuJoCo and mark the run.

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.envs.libero_wide import ARM_NOISE, TOP_DRAWER, Stream, WideLayout
+from runners.envs.wide.draft import ARM_NOISE, TOP_DRAWER, WideLayout
+from runners.envs.wide.layout import Stream
 
 FINGER_START = (0.020833, -0.020833)  # of every official init state
 

@@ -11,8 +11,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from runners.envs import libero_wide as wide
-from runners.envs.libero_wide import COOKIES, DISTRACTOR, PLATE, RAMEKIN, TARGET, Stream, WideLayout, sample_wide_layout
+from runners.envs.wide import draft, geometry
+from runners.envs.wide.draft import COOKIES, DISTRACTOR, PLATE, RAMEKIN, TARGET, WideLayout
+from runners.envs.wide.layout import NUM_TASKS, Stream, sample_wide_layout
 
 PER_TASK = 100
 
@@ -25,7 +26,7 @@ def layouts(task_id: int) -> tuple[WideLayout, ...]:
 def digest() -> str:
     """Of the first layouts of each task, rounded to a nanometre."""
     numbers = []
-    for task_id in range(wide.NUM_TASKS):
+    for task_id in range(NUM_TASKS):
         for index in range(3):
             layout = sample_wide_layout(Stream.EVALUATION, task_id, index, 0)
             for pose in (*layout.objects.values(), *layout.fixtures.values()):
@@ -38,7 +39,7 @@ def between(layout: WideLayout, name: str, other: str) -> float:
     return float(np.linalg.norm(layout.objects[name].position[:2] - layout.objects[other].position[:2]))
 
 
-ALL = pytest.mark.parametrize("task_id", range(wide.NUM_TASKS))
+ALL = pytest.mark.parametrize("task_id", range(NUM_TASKS))
 
 
 @ALL
@@ -46,14 +47,14 @@ def test_nothing_overlaps(task_id: int) -> None:
     for layout in layouts(task_id):
         grounded = [name for name in layout.objects if name not in layout.stacked]
         for name, other in itertools.combinations(grounded, 2):
-            assert between(layout, name, other) >= wide.RADII[name] + wide.RADII[other] + wide.NEIGHBOUR_GAP
+            assert between(layout, name, other) >= draft.RADII[name] + draft.RADII[other] + draft.NEIGHBOUR_GAP
         footprints = {
-            wide.CABINET: wide.CABINET_OPEN if task_id == 4 else wide.CABINET_CLOSED,
-            wide.STOVE: wide.STOVE_TOP,
+            draft.CABINET: geometry.CABINET_OPEN if task_id == 4 else geometry.CABINET_CLOSED,
+            draft.STOVE: geometry.STOVE_TOP,
         }
         for name, (fixture, footprint) in itertools.product(grounded, footprints.items()):
             local = layout.fixtures[fixture].to_local(layout.objects[name].position)
-            assert wide.distance_to_rectangle(local, footprint) >= wide.RADII[name] + wide.GAP
+            assert geometry.distance_to_rectangle(local, footprint) >= draft.RADII[name] + draft.GAP
 
 
 @ALL
@@ -61,12 +62,12 @@ def test_everything_is_within_reach_and_on_the_table(task_id: int) -> None:
     for layout in layouts(task_id):
         assert set(layout.objects) == {TARGET, DISTRACTOR, PLATE, RAMEKIN, COOKIES}
         for name in (TARGET, PLATE):
-            assert np.linalg.norm(layout.objects[name].position[:2] - wide.BASE) <= wide.MAX_REACH
+            assert np.linalg.norm(layout.objects[name].position[:2] - draft.BASE) <= draft.MAX_REACH
         for name, pose in layout.objects.items():
-            if layout.stacked.get(name) not in (wide.CABINET, wide.STOVE, wide.TOP_DRAWER):
-                assert (pose.position[:2] >= wide.REGION_LOW).all()
-                assert (pose.position[:2] <= wide.REGION_HIGH).all()
-                assert np.linalg.norm(pose.position[:2] - wide.BASE) >= wide.MIN_REACH
+            if layout.stacked.get(name) not in (draft.CABINET, draft.STOVE, draft.TOP_DRAWER):
+                assert (pose.position[:2] >= draft.REGION_LOW).all()
+                assert (pose.position[:2] <= draft.REGION_HIGH).all()
+                assert np.linalg.norm(pose.position[:2] - draft.BASE) >= draft.MIN_REACH
 
 
 @ALL
@@ -74,9 +75,9 @@ def test_target_and_plate_are_in_sight(task_id: int) -> None:
     for layout in layouts(task_id):
         for name in (TARGET, PLATE):
             centre = layout.objects[name].position + np.array([0.0, 0.0, 0.03])
-            assert wide.in_picture(centre)
-            if layout.stacked.get(name) not in (wide.CABINET, wide.TOP_DRAWER):
-                assert not wide.is_hidden_by_cabinet(centre, layout.fixtures[wide.CABINET])
+            assert geometry.in_picture(centre)
+            if layout.stacked.get(name) not in (draft.CABINET, draft.TOP_DRAWER):
+                assert not geometry.is_hidden_by_cabinet(centre, layout.fixtures[draft.CABINET])
 
 
 @ALL
@@ -86,21 +87,21 @@ def test_the_goal_is_not_reached_at_the_start(task_id: int) -> None:
 
 RELATIONS = {
     0: lambda w: (
-        wide.distance_to_segment(*(w.objects[n].position[:2] for n in (TARGET, PLATE, RAMEKIN))) <= 0.0201
-        and wide.distance_to_segment(*(w.objects[n].position[:2] for n in (DISTRACTOR, PLATE, RAMEKIN))) >= 0.16
+        geometry.distance_to_segment(*(w.objects[n].position[:2] for n in (TARGET, PLATE, RAMEKIN))) <= 0.0201
+        and geometry.distance_to_segment(*(w.objects[n].position[:2] for n in (DISTRACTOR, PLATE, RAMEKIN))) >= 0.16
     ),
     1: lambda w: between(w, TARGET, RAMEKIN) <= 0.1501 and between(w, DISTRACTOR, RAMEKIN) >= 0.25,
     2: lambda w: (
-        np.abs(w.objects[TARGET].position[:2] - wide.TABLE_CENTRE).max() <= 0.0901
-        and np.linalg.norm(w.objects[DISTRACTOR].position[:2] - wide.TABLE_CENTRE) >= 0.22
+        np.abs(w.objects[TARGET].position[:2] - draft.TABLE_CENTRE).max() <= 0.0901
+        and np.linalg.norm(w.objects[DISTRACTOR].position[:2] - draft.TABLE_CENTRE) >= 0.22
     ),
-    3: lambda w: w.stacked == {TARGET: COOKIES, DISTRACTOR: wide.CABINET} and between(w, TARGET, COOKIES) < 0.009,
-    4: lambda w: w.stacked == {TARGET: wide.TOP_DRAWER, DISTRACTOR: wide.CABINET} and w.top_drawer < -0.13,
+    3: lambda w: w.stacked == {TARGET: COOKIES, DISTRACTOR: draft.CABINET} and between(w, TARGET, COOKIES) < 0.009,
+    4: lambda w: w.stacked == {TARGET: draft.TOP_DRAWER, DISTRACTOR: draft.CABINET} and w.top_drawer < -0.13,
     5: lambda w: w.stacked == {TARGET: RAMEKIN, DISTRACTOR: COOKIES} and between(w, TARGET, RAMEKIN) < 0.009,
-    6: lambda w: between(w, TARGET, COOKIES) <= 0.1551 and w.stacked == {DISTRACTOR: wide.STOVE},
-    7: lambda w: w.stacked == {TARGET: wide.STOVE, DISTRACTOR: wide.CABINET},
+    6: lambda w: between(w, TARGET, COOKIES) <= 0.1551 and w.stacked == {DISTRACTOR: draft.STOVE},
+    7: lambda w: w.stacked == {TARGET: draft.STOVE, DISTRACTOR: draft.CABINET},
     8: lambda w: between(w, TARGET, PLATE) <= 0.1681 and between(w, DISTRACTOR, PLATE) >= 0.25,
-    9: lambda w: w.stacked == {TARGET: wide.CABINET, DISTRACTOR: wide.STOVE},
+    9: lambda w: w.stacked == {TARGET: draft.CABINET, DISTRACTOR: draft.STOVE},
 }
 
 
@@ -142,13 +143,13 @@ def test_bad_numbers_raise(task_id: int, index: int, seed: int) -> None:
 
 
 def test_hidden_by_cabinet() -> None:
-    cabinet = wide.Pose(np.array([0.0, 0.0, 0.0]), 0.3)
-    assert wide.is_hidden_by_cabinet(np.array([-0.3, 0.0, 0.92]), cabinet)
-    assert not wide.is_hidden_by_cabinet(np.array([0.3, 0.0, 0.92]), cabinet)
-    assert not wide.is_hidden_by_cabinet(np.array([-0.3, 0.6, 0.92]), cabinet)
+    cabinet = geometry.Pose(np.array([0.0, 0.0, 0.0]), 0.3)
+    assert geometry.is_hidden_by_cabinet(np.array([-0.3, 0.0, 0.92]), cabinet)
+    assert not geometry.is_hidden_by_cabinet(np.array([0.3, 0.0, 0.92]), cabinet)
+    assert not geometry.is_hidden_by_cabinet(np.array([-0.3, 0.6, 0.92]), cabinet)
 
 
 def test_frames_are_inverse() -> None:
-    pose = wide.Pose(np.array([0.1, -0.2, 0.0]), 2.5)
+    pose = geometry.Pose(np.array([0.1, -0.2, 0.0]), 2.5)
     point = np.array([0.3, 0.4])
     np.testing.assert_allclose(pose.to_local(pose.to_world(point)), point, atol=1e-12)

@@ -11,7 +11,8 @@ import pytest
 
 from runners.assets import ResolvedAssets
 from runners.envs.libero import LiberoEnv, make_libero_env
-from runners.envs.libero_wide import CABINET, STOVE, Stream, sample_wide_layout
+from runners.envs.wide.draft import CABINET, STOVE
+from runners.envs.wide.layout import Stream, sample_wide_layout
 from runners.experts import build_expert
 from tests.conformance import assert_same_trace, play, random_actions
 

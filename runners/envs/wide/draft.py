@@ -1,11 +1,7 @@
-"""``placement=wide``: the tasks of libero_spatial with everything movable spread over the reachable table.
-
-Pure geometry: no simulator, no global state. A layout is a function of ``(stream, task_id, index, seed)`` alone, drawn
-from NumPy's PCG64 seeded by ``SeedSequence([stream, task_id, index, seed])``; only ``Generator.random`` and
-``standard_normal`` are used. Objects are put down one by one, each drawn until it fits and the instruction stays true.
-The numbers and the reasons for them are in ``docs/placement.md``.
+"""One try at a layout: where fixtures and objects may be, and whether one more fits.
 
 World frame, metres and radians; the table's centre is (0, 0) and the robot's base axis stands at ``BASE``.
+The numbers and the reasons for them are in ``docs/placement.md``.
 """
 
 from __future__ import annotations
@@ -13,19 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-Point = NDArray[np.float64]
-Interval = tuple[float, float]
+from runners.envs.wide.geometry import (
+    CABINET_CLOSED,
+    CABINET_OPEN,
+    STOVE_TOP,
+    Interval,
+    Point,
+    Pose,
+    distance_to_rectangle,
+    in_picture,
+    is_hidden_by_cabinet,
+)
 
-SUITE = "libero_spatial"
-NUM_TASKS = 10
-#: ``init_index`` of an evaluation runs over 0 .. 999; training layouts come from a stream of their own.
-NUM_WIDE_LAYOUTS = 1000
-MAX_TRIES = 1000
 PROPOSALS = 60  # for one object, before the whole layout is drawn again
 
 BASE = np.array([-0.66, 0.0])
@@ -53,65 +52,15 @@ GAP = 0.020
 NEIGHBOUR_GAP = 0.012  # between two objects that must stand next to each other
 HANDLED_GAP = 0.035  # of the target and the plate to fixtures: room for the hand
 
-#: LIBERO's agentview on a table: centre, rotation (columns are right, up, backward), tangent of half the angle of view.
-CAMERA_POSITION = np.array([0.6586131746834771, 0.0, 1.6103500240372423])
-CAMERA_ROTATION = np.array([[0.0, -0.62827, 0.77799], [1.0, 0.0, 0.0], [0.0, 0.77799, 0.62827]])
-CAMERA_TANGENT = math.tan(math.radians(45) / 2)
-CABINET_HEIGHT = 1.128
 SIGHT_HEIGHT, SIGHT_SHARE = 0.02, 0.7  # points that must be seen: so high, and this share of the radius from the centre
 
 ARM_NOISE = 0.02  # rad, standard deviation; that of the official init states
 
-
-class Stream(IntEnum):
-    """First word of the seed: what layouts of different streams are used for never mixes."""
-
-    EVALUATION = 0
-    TRAINING = 1
-    DEMONSTRATION = 2  # noise and looks of recorded episodes
-
-
-@dataclass(frozen=True, slots=True)
-class Rectangle:
-    """Footprint in the frame of a fixture: corners ``low`` and ``high``, float64[2]."""
-
-    low: tuple[float, float]
-    high: tuple[float, float]
-
-
-#: Footprints of the collision geoms; the cabinet's with closed drawers, and with the top one open.
-CABINET_CLOSED = Rectangle((-0.124, -0.110), (0.132, 0.112))
-CABINET_OPEN = Rectangle((-0.124, -0.270), (0.132, 0.112))
-STOVE_TOP = Rectangle((-0.048, -0.096), (0.246, 0.096))
 #: Where bowls stand on fixtures, in the fixture's frame.
 CABINET_TOP_CENTRE = np.array([0.0035, 0.0157])
 DRAWER_CENTRE = np.array([0.0033, 0.0113])  # of the closed top drawer; opening adds its joint to y
 BURNER_CENTRE = np.array([0.15, 0.0])
 DRAWER_OPEN = (-0.160, -0.140)  # range of the official init states
-
-
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """``position`` float64[3] and rotation ``yaw`` about z."""
-
-    position: Point
-    yaw: float
-
-    @property
-    def quat_wxyz(self) -> NDArray[np.float64]:
-        """The rotation as a quaternion, float64[4], scalar first."""
-        return np.array([math.cos(self.yaw / 2), 0.0, 0.0, math.sin(self.yaw / 2)])
-
-    def to_world(self, local: Point) -> Point:
-        """A point float64[2] of this frame in the world."""
-        cos, sin = math.cos(self.yaw), math.sin(self.yaw)
-        return self.position[:2] + np.array([cos * local[0] - sin * local[1], sin * local[0] + cos * local[1]])
-
-    def to_local(self, world: Point) -> Point:
-        """A point float64[2] of the world in this frame."""
-        cos, sin = math.cos(self.yaw), math.sin(self.yaw)
-        x, y = world[:2] - self.position[:2]
-        return np.array([cos * x + sin * y, -sin * x + cos * y])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,32 +84,11 @@ class WideLayout:
     tries: int
 
 
-def sample_wide_layout(stream: Stream, task_id: int, index: int, seed: int) -> WideLayout:
-    """The layout of one episode.
-
-    Args:
-        stream: evaluation or training. task_id: 0 .. 9 of libero_spatial. index: number of the layout.
-        seed: ``env_seed`` of an evaluation, seed of a collection of demonstrations.
-
-    Raises:
-        ValueError: negative numbers or no such task. RuntimeError: no layout in ``MAX_TRIES`` (never seen).
-    """
-    if not 0 <= task_id < NUM_TASKS or index < 0 or seed < 0:
-        raise ValueError(f"expected task 0 .. {NUM_TASKS - 1}, index and seed >= 0, got {task_id}, {index}, {seed}")
-    entropy = np.random.SeedSequence([int(stream), task_id, index, seed])
-    rng = np.random.Generator(np.random.PCG64(entropy))
-    for tries in range(1, MAX_TRIES + 1):
-        draft = _Draft(rng, task_id)
-        if _RULES[task_id](draft):
-            return draft.finish(tries)
-    raise RuntimeError(f"no layout of task {task_id} in {MAX_TRIES} tries; index {index}, seed {seed}")
-
-
 def _always(place: Point) -> bool:
     return True
 
 
-class _Draft:
+class Draft:
     """One try: fixtures first, then the objects one by one, each where it fits with what is there already."""
 
     def __init__(self, rng: np.random.Generator, task_id: int) -> None:
@@ -294,145 +222,3 @@ class _Draft:
             objects[name] = Pose(np.array([*self.at[name], height]), self.uniform(-math.pi, math.pi))
         arm_offset = ARM_NOISE * self._rng.standard_normal(7)
         return WideLayout(objects, self.fixtures, self.drawer, arm_offset, dict(self.on), tries)
-
-
-def distance_to_rectangle(point: Point, rectangle: Rectangle) -> float:
-    """Distance of ``point`` float64[2] to the rectangle, 0 inside; both in the fixture's frame."""
-    low, high = np.array(rectangle.low), np.array(rectangle.high)
-    return float(np.linalg.norm(np.maximum(np.maximum(low - point, point - high), 0.0)))
-
-
-def in_picture(point: Point) -> bool:
-    """Whether the front camera has ``point`` float64[3] in its picture."""
-    x, y, z = CAMERA_ROTATION.T @ (point - CAMERA_POSITION)  # MuJoCo's cameras look along -z
-    return bool(z < 0.0 and max(abs(x), abs(y)) <= -z * CAMERA_TANGENT)
-
-
-def is_hidden_by_cabinet(point: Point, cabinet: Pose) -> bool:
-    """Whether the straight line from the front camera to ``point`` float64[3] passes through the closed cabinet."""
-    start = np.array([*cabinet.to_local(CAMERA_POSITION), CAMERA_POSITION[2]])
-    way = np.array([*cabinet.to_local(point), point[2]]) - start
-    low = np.array([*CABINET_CLOSED.low, 0.0])
-    high = np.array([*CABINET_CLOSED.high, CABINET_HEIGHT])
-    crossings = np.sort(np.stack([low - start, high - start]) / np.where(way == 0.0, 1e-12, way), axis=0)
-    return bool(max(0.0, crossings[0].max()) < min(1.0, crossings[1].min()))
-
-
-def distance_to_segment(point: Point, start: Point, end: Point) -> float:
-    """Distance of ``point`` float64[2] to the segment."""
-    way = end - start
-    along = float(np.clip((point - start) @ way / (way @ way), 0.0, 1.0))
-    return float(np.linalg.norm(point - start - along * way))
-
-
-def _between_plate_and_ramekin(draft: _Draft) -> bool:
-    draft.allow_near(TARGET, PLATE)
-    draft.allow_near(TARGET, RAMEKIN)
-    if not draft.anywhere(PLATE):
-        return False
-    plate = draft.at[PLATE]
-    if not draft.anywhere(RAMEKIN, lambda place: 0.26 <= float(np.linalg.norm(place - plate)) <= 0.36):
-        return False
-    ramekin = draft.at[RAMEKIN]
-    length = float(np.linalg.norm(ramekin - plate))
-    along = (ramekin - plate) / length
-    aside = np.array([-along[1], along[0]])
-    return (
-        draft.put(
-            TARGET,
-            lambda: plate + draft.uniform(0.137, length - 0.114) * along + draft.uniform(-0.02, 0.02) * aside,
-        )
-        and draft.anywhere(DISTRACTOR, lambda place: distance_to_segment(place, plate, ramekin) >= 0.16)
-        and draft.anywhere(COOKIES)
-    )
-
-
-def _next_to_ramekin(draft: _Draft) -> bool:
-    return (
-        draft.anywhere(PLATE)
-        and draft.anywhere(RAMEKIN, draft.away_from(PLATE, 0.22))
-        and draft.beside(TARGET, RAMEKIN, 0.118, 0.150)
-        and draft.anywhere(DISTRACTOR, draft.away_from(RAMEKIN, 0.25))
-        and draft.anywhere(COOKIES)
-    )
-
-
-def _table_centre(draft: _Draft) -> bool:
-    return (
-        draft.put(TARGET, lambda: draft.around(TABLE_CENTRE, 0.09, 0.09))
-        and draft.anywhere(PLATE)
-        and draft.anywhere(DISTRACTOR, lambda place: float(np.linalg.norm(place - TABLE_CENTRE)) >= 0.22)
-        and draft.anywhere(RAMEKIN)
-        and draft.anywhere(COOKIES)
-    )
-
-
-def _on_cookie_box(draft: _Draft) -> bool:
-    return (
-        draft.anywhere(PLATE)
-        and draft.anywhere(COOKIES, draft.away_from(PLATE, 0.14))
-        and draft.stack(TARGET, COOKIES)
-        and draft.anywhere(RAMEKIN)
-        and draft.on_cabinet(DISTRACTOR)
-    )
-
-
-def _in_top_drawer(draft: _Draft) -> bool:
-    return _around_plate(draft) and draft.in_drawer(TARGET) and draft.on_cabinet(DISTRACTOR)
-
-
-def _on_ramekin(draft: _Draft) -> bool:
-    return (
-        draft.anywhere(PLATE)
-        and draft.anywhere(RAMEKIN, draft.away_from(PLATE, 0.14))
-        and draft.stack(TARGET, RAMEKIN)
-        and draft.anywhere(COOKIES)
-        and draft.stack(DISTRACTOR, COOKIES)
-    )
-
-
-def _next_to_cookie_box(draft: _Draft) -> bool:
-    return (
-        draft.anywhere(PLATE)
-        and draft.anywhere(COOKIES, draft.away_from(PLATE, 0.22))
-        and draft.beside(TARGET, COOKIES, 0.124, 0.155)
-        and draft.anywhere(RAMEKIN)
-        and draft.on_stove(DISTRACTOR)
-    )
-
-
-def _on_stove(draft: _Draft) -> bool:
-    return _around_plate(draft) and draft.on_stove(TARGET, half=0.045) and draft.on_cabinet(DISTRACTOR)
-
-
-def _next_to_plate(draft: _Draft) -> bool:
-    return (
-        draft.anywhere(PLATE)
-        and draft.beside(TARGET, PLATE, 0.140, 0.168)
-        and draft.anywhere(DISTRACTOR, draft.away_from(PLATE, 0.25))
-        and draft.anywhere(RAMEKIN)
-        and draft.anywhere(COOKIES)
-    )
-
-
-def _on_cabinet(draft: _Draft) -> bool:
-    return _around_plate(draft) and draft.on_cabinet(TARGET, 0.075, 0.045) and draft.on_stove(DISTRACTOR)
-
-
-def _around_plate(draft: _Draft) -> bool:
-    return draft.anywhere(PLATE) and draft.anywhere(RAMEKIN) and draft.anywhere(COOKIES)
-
-
-#: Task id -> what puts its objects down; False when there was no room.
-_RULES: tuple[Callable[[_Draft], bool], ...] = (
-    _between_plate_and_ramekin,
-    _next_to_ramekin,
-    _table_centre,
-    _on_cookie_box,
-    _in_top_drawer,
-    _on_ramekin,
-    _next_to_cookie_box,
-    _on_stove,
-    _next_to_plate,
-    _on_cabinet,
-)
