@@ -23,7 +23,7 @@ from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
 from vlacache.train.forward import encode
 from vlacache.train.frames import FrameStore
-from vlacache.train.targets import TrainNet, action_token_ids, compute_losses
+from vlacache.train.targets import TrainNet, action_token_ids, compute_losses, soft_labels
 
 PLAIN = TrainConfig(
     batch_size=6, micro_batch=6, samples=60, keep_shares=((0.0, 1.0),), shift_pixels=0, brightness=0.0, contrast=0.0,
@@ -148,7 +148,7 @@ def test_every_weight_gets_a_gradient(demos: Demos, name: str) -> None:
     config = small(TINY_MODELS[name])
     net = TrainNet(loaded(config).model.requires_grad_(True), demos.select(config.views).aux_names)
     micro = maker(demos, config).make(0)[0]
-    compute_losses(net, micro.inputs, micro.targets, 0.5, 0.2).total.backward()
+    compute_losses(net, micro.inputs, micro.targets, TrainConfig(aux_weight=0.5, pointing_weight=0.2)).total.backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not idle
 
@@ -171,3 +171,15 @@ def test_colour_tables_stay_near_the_identity() -> None:
     tables = np.stack([draw_jitter(TrainConfig(), rng).table.astype(int) for _ in range(50)])
     assert np.abs(tables - np.arange(256)).max() < 80 and (np.diff(tables, axis=-1) >= 0).all()
     assert tables.std(axis=0).max() > 3
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.75, 3.0])
+def test_soft_labels_are_a_distribution_around_the_label(sigma: float) -> None:
+    ids = torch.tensor([[512, 513, 640, 767]])
+    labels = soft_labels(ids, 768, 256, sigma)
+    assert labels.shape == (1, 4, 768)
+    torch.testing.assert_close(labels.sum(-1), torch.ones(1, 4))
+    assert torch.equal(labels.argmax(-1), ids)
+    assert labels[..., :512].abs().max() == 0.0
+    spread = (labels[0, 2] * (torch.arange(768) - 640.0) ** 2).sum().sqrt()
+    assert float(spread) == pytest.approx(sigma, rel=0.02)

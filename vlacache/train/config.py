@@ -24,6 +24,7 @@ class TrainConfig:
         shift_pixels: pictures are moved by up to so many pixels. brightness, contrast, colour: ranges of the jitter.
         proprio_dropout: share of samples whose proprio is zeroed, so that the model has to look.
         aux_weight, pointing_weight: of the losses of the auxiliary heads; they are not saved.
+        bin_sigma: width, in bins, of the labels of a token_bins head; see ``targets.soft_labels``.
         eval_samples: closed-loop evaluation after so many samples, and at the end. save_steps: updates between states.
         log_steps: updates that one line of the log averages. precision: of the passes; weights are kept in float32.
     """
@@ -49,6 +50,7 @@ class TrainConfig:
     proprio_dropout: float = 0.1
     aux_weight: float = 1.0
     pointing_weight: float = 0.3
+    bin_sigma: float = 0.0
     eval_samples: int = 40_000
     save_steps: int = 50
     log_steps: int = 20
@@ -64,6 +66,8 @@ class TrainConfig:
             )
         if any(not 0.0 < share <= 1.0 for _, share in self.keep_shares):
             raise ValueError(f"keep_shares: expected shares in (0, 1], got {self.keep_shares}")
+        if self.bin_sigma < 0.0:
+            raise ValueError(f"bin_sigma: expected at least 0, got {self.bin_sigma}")
         for name in ("warmup", "ema_decay", "proprio_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}: expected 0 <= value < 1, got {getattr(self, name)}")
@@ -123,7 +127,5 @@ def _plain(value: Any) -> Any:
 #: Token bins need more updates on fewer tokens: one view, one step instead of a chunk.
 TRAIN_DEFAULTS = {
     "tiny_oft": TrainConfig(),
-    "tiny_openvla": TrainConfig(
-        model="tiny_openvla", samples=400_000, batch_size=64, micro_batch=32, proprio_dropout=0.0
-    ),
+    "tiny_openvla": TrainConfig(model="tiny_openvla", samples=400_000, proprio_dropout=0.0, bin_sigma=3.0),
 }

@@ -95,7 +95,7 @@ class Engine:
     def _pass(self, micro: MicroBatch, weight: float) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         inputs, targets = _moved(micro.inputs, self._device), _moved(micro.targets, self._device)
         config = self._config
-        losses: Losses = compute_losses(self._work, inputs, targets, config.aux_weight, config.pointing_weight)
+        losses: Losses = compute_losses(self._work, inputs, targets, config)
         gradients = torch.autograd.grad(losses.total * weight, self._copies, materialize_grads=True)
         return gradients, {f"loss/{f.name}": getattr(losses, f.name).detach() * weight for f in fields(Losses)}
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vlacache.models.config import VLAConfig
 from vlacache.models.heads import L1ChunkHead
 from vlacache.models.prismatic import VLAModel
+from vlacache.train.config import TrainConfig
 from vlacache.train.forward import ModelInput, encode
 from vlacache.train.pointing import PointingHead, points_of
 
@@ -43,6 +44,25 @@ def action_token_ids(actions: Tensor, vocab_size: int, num_bins: int) -> Tensor:
     """
     edges = np.linspace(-1.0, 1.0, num_bins)
     return torch.from_numpy(vocab_size - np.digitize(actions.numpy().astype(np.float64), edges))
+
+
+def soft_labels(token_ids: Tensor, vocab_size: int, num_bins: int, sigma: float) -> Tensor:
+    """The distribution over the vocabulary that a token is trained towards.
+
+    A Gaussian over the neighbouring bins tells that near bins are nearly right (HL-Gauss, Imani and White, 2018);
+    the most probable token stays the label itself.
+
+    Args:
+        token_ids: int64[...] action tokens. sigma: in bins; 0 for the label alone.
+
+    Returns:
+        float32[..., vocab], sums of 1; zero outside the action tokens.
+    """
+    if sigma == 0.0:
+        return F.one_hot(token_ids, vocab_size).float()
+    ids = torch.arange(vocab_size, device=token_ids.device)
+    exponent = -0.5 * ((ids - token_ids[..., None]) / sigma) ** 2
+    return exponent.masked_fill(ids < vocab_size - num_bins, -torch.inf).softmax(dim=-1)
 
 
 class AuxHead(nn.Module):
@@ -80,13 +100,11 @@ class Losses:
     error: Tensor
 
 
-def compute_losses(
-    net: TrainNet, inputs: ModelInput, targets: Targets, aux_weight: float, pointing_weight: float
-) -> Losses:
+def compute_losses(net: TrainNet, inputs: ModelInput, targets: Targets, config: TrainConfig) -> Losses:
     """One pass."""
     encoded = encode(net.model, inputs)
     hidden = encoded.rows
-    action, error = _action_loss(net.model, hidden, targets)
+    action, error = _action_loss(net.model, hidden, targets, config.bin_sigma)
     aux = pointing = torch.zeros((), device=hidden.device)
     if net.aux is not None:
         # Later rows of an autoregressive model have seen the label.
@@ -94,12 +112,13 @@ def compute_losses(
         known = ~targets.aux.isnan()
         difference = F.smooth_l1_loss(net.aux(read).float(), targets.aux.nan_to_num(), reduction="none", beta=0.1)
         aux = (difference * known).sum() / known.sum().clamp_min(1)
-        if net.pointing is not None and pointing_weight:
+        if net.pointing is not None and config.pointing_weight:
             pointing = net.pointing.loss(read, encoded.patches, inputs.kept, targets.aux, net.model.config.grid)
-    return Losses(action + aux_weight * aux + pointing_weight * pointing, action, aux, pointing, error)
+    total = action + config.aux_weight * aux + config.pointing_weight * pointing
+    return Losses(total, action, aux, pointing, error)
 
 
-def _action_loss(model: VLAModel, hidden: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+def _action_loss(model: VLAModel, hidden: Tensor, targets: Targets, bin_sigma: float) -> tuple[Tensor, Tensor]:
     if isinstance(model.head, L1ChunkHead):
         difference = (model.head(hidden).float() - targets.actions).abs().mean(dim=-1)
         loss = (difference * targets.valid).sum() / targets.valid.sum()
@@ -107,7 +126,8 @@ def _action_loss(model: VLAModel, hidden: Tensor, targets: Targets) -> tuple[Ten
     if targets.token_ids is None:
         raise ValueError("targets: expected token_ids for a token_bins head, got None")
     logits = model.head(hidden).float()
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.token_ids.flatten())
+    labels = soft_labels(targets.token_ids, model.config.decoder.vocab_size, model.config.num_action_bins, bin_sigma)
+    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, -2))
     bins_off = (logits.detach().argmax(-1) - targets.token_ids).abs().float().mean()
     return loss, bins_off * 2.0 / model.config.num_action_bins
 
