@@ -16,11 +16,12 @@ import torch
 
 from vlacache.bench.benchmark import run_benchmark
 from vlacache.bench.command import parse_variants
-from vlacache.bench.compare import Call, Measured, measure, timed_call
+from vlacache.bench.compare import Call, Measured, measure, summarize, timed_call
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
 from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
 from vlacache.bench.roofline import DeviceRates
+from vlacache.bench.table import ladder_table
 from vlacache.bench.targets import SPECULATIVE, Target, check_speculation, check_targets
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
@@ -58,6 +59,27 @@ def test_rung_compares_warm_calls_frame_by_frame(twins: dict[str, LoadedModel]) 
     assert script.against_dense == pytest.approx(1 / 3)
     assert script.floor_ms == build_rung(DENSE, arms, model, rates).floor_ms, "eager rungs have the dense floor"
     assert script.macs == 400 and rung.floor_gain > 1
+
+
+def test_calls_that_met_a_new_shape_are_in_no_figure(twins: dict[str, LoadedModel]) -> None:
+    """A graph's first use runs eagerly inside the timed call: left out, in both arms' frame, and counted below."""
+    slow = measured([50.0, 900.0, 10.0, 10.0], ["cold", None, None, None])
+    first_use = replace(slow.calls[0][1].stats, is_warmup=True, runtime="graphs")
+    slow.calls[0][1] = replace(slow.calls[0][1], stats=first_use)
+    last = slow.calls[0][-1]
+    slow.calls[0][-1] = replace(last, stats=replace(last.stats, runtime="graphs, 3 refused"))
+    arms = {DENSE: measured([50.0, 20.0, 20.0, 20.0], ["policy_none"] * 4), "adaptive": slow}
+    rungs = {name: build_rung(name, arms, twins["openvla"].model, DeviceRates(1e15, {"float32": 1e4})) for name in arms}
+    row = summarize("adaptive", slow, arms[DENSE])
+    assert (rungs["adaptive"].total_ms, rungs["adaptive"].against_dense, row.end_to_end) == (10.0, 2.0, 2.0)
+    assert row.p90_ms < 100 and row.episode == pytest.approx((50 + 20 + 20) / (50 + 10 + 10))
+    assert (rungs["adaptive"].warmup_calls, rungs[DENSE].warmup_calls) == (1, 0)
+    table = ladder_table(rungs.values())
+    assert "left out, met a shape for the first time: adaptive 1 calls" in table
+    assert "launched as graphs, 3 refused: adaptive" in table and "launched as unknown: dense" in table
+    slow.calls[0][2:] = [slow.calls[0][1]] * 2
+    with pytest.raises(ValueError, match="expected calls after the warm-up, got none"):
+        slow.used_cache()
 
 
 @pytest.mark.parametrize("name", sorted(PROMPT_IDS))
@@ -167,7 +189,10 @@ def test_speculation_is_judged_by_what_was_accepted() -> None:
     """Calls without a draft (None) count for neither goal."""
 
     def calls(total_ms: list[float], accepted: list[int | None]) -> Measured:
-        stats = [SimpleNamespace(total_ms=t, accepted_tokens=a) for t, a in zip(total_ms, accepted, strict=True)]
+        stats = [
+            SimpleNamespace(total_ms=t, accepted_tokens=a, is_warmup=False)
+            for t, a in zip(total_ms, accepted, strict=True)
+        ]
         return Measured([[Call(s, 0.0, None) for s in stats]])  # type: ignore[arg-type]
 
     arms = {
@@ -237,7 +262,7 @@ def test_command_line_on_an_uninstalled_checkout(repo_root: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     data = json.loads(output.read_text())
     assert [rung["arm"] for rung in data["rungs"]] == ["eager+attentions", "dense", "adaptive"]
-    assert data["schema_version"] == 2 and data["rates"]["macs_per_s"]["float32"] > 0
+    assert data["schema_version"] == 3 and data["rates"]["macs_per_s"]["float32"] > 0
     assert len(data["total_ms"]["dense"]) == 1 and len(data["total_ms"]["dense"][0]) == 2
     assert f"{data['rungs'][1]['total_ms']:.2f}" in done.stdout
 

@@ -50,6 +50,8 @@ class EmulatedGraphs:
         num_replays: so far.
     """
 
+    scratch_bytes = 0
+
     def __init__(self) -> None:
         self.num_replays = 0
 
@@ -65,9 +67,6 @@ class EmulatedGraphs:
                 _repeat(func, args, kwargs, result)
 
         return replay
-
-    def reserved_bytes(self) -> int:
-        return 0
 
 
 def _repeat(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:

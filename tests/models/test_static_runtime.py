@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import re
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -169,8 +170,17 @@ def test_a_call_that_was_captured_launches_nothing_else(models) -> None:
     store.run = run
     ours.reset(0)
     for step in range(len(MOVES)):
-        ours.infer(seen(models["bidirectional"], step))
+        stats = ours.infer(seen(models["bidirectional"], step)).stats
+        assert not stats.is_warmup and stats.runtime == "graphs"
     assert ran == [] and store.num_graphs == known
+
+
+def test_a_call_that_met_a_new_shape_is_marked_as_warm_up(models) -> None:
+    """Its pieces ran one by one inside the timed call, which no later call of that shape does."""
+    ours = make_arm(models["bidirectional"], "none", EmulatedGraphs())
+    texts = ("pick up the bowl", "pick up the bowl", "open the drawer and put the red mug in", "pick up the bowl")
+    marks = [ours.infer(seen(models["bidirectional"], 0, text)).stats.is_warmup for text in texts]
+    assert marks == [True, False, True, False]
 
 
 @pytest.mark.parametrize("cache", ["adaptive", "official", "static"])
@@ -238,8 +248,9 @@ def test_exact_entropies_run_eagerly_and_say_why(models, caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO, logger="vlacache"):
         for step in range(4):
             now = seen(model, step)
-            check_equal(ours, eager, ours.infer(now), eager.infer(now))
-    assert caplog.text.count("entropy_rows=null") == 1
+            found = ours.infer(now)
+            check_equal(ours, eager, found, eager.infer(now))
+    assert caplog.text.count("entropy_rows=null") == 1 and found.stats.runtime == "graphs, prefill eager"
 
 
 class Refusing(CallAgain):
@@ -253,8 +264,11 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_why(models, caplog: pytes
     ours, eager = (make_arm(models["causal"], "fixed_ratio", r) for r in (Refusing(), None))
     for step in range(3):
         now = seen(models["causal"], step)
-        check_equal(ours, eager, ours.infer(now), eager.infer(now))
+        found, expected = ours.infer(now), eager.infer(now)
+        check_equal(ours, eager, found, expected)
     assert "runs eagerly: operation not permitted" in caplog.text
+    assert found.stats.runtime is not None and re.fullmatch(r"eager, \d+ refused", found.stats.runtime)
+    assert expected.stats.runtime == "eager"
 
 
 def test_the_number_of_graphs_is_bounded(caplog: pytest.LogCaptureFixture) -> None:

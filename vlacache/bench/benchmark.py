@@ -23,7 +23,7 @@ from vlacache.models.factory import LoadedModel, ModelInfo
 from vlacache.models.policy import CachedPolicy
 from vlacache.types import Observation, Policy
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ class Rung:
         distance: total_ms / floor. floor_gain: floor of dense / own floor.
         share_of_floor_gain: against_dense / floor_gain.
         accepted_tokens: mean number of decode steps that a draft saved; None without drafts.
+        runtime: how its calls were launched at the end. warmup_calls: timed calls that warmed up and are in no figure.
     """
 
     arm: str
@@ -119,6 +120,8 @@ class Rung:
     floor_gain: float
     share_of_floor_gain: float
     accepted_tokens: float | None
+    runtime: str | None
+    warmup_calls: int
 
 
 def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rates: DeviceRates) -> Rung:
@@ -148,6 +151,8 @@ def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rate
         floor_gain=floor_gain,
         share_of_floor_gain=against_dense / floor_gain,
         accepted_tokens=None if np.isnan(accepted).all() else float(np.nanmean(accepted)),
+        runtime=ours.calls[-1][-1].stats.runtime,
+        warmup_calls=int((~ours.counts()).sum()),
     )
 
 

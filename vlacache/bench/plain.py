@@ -156,6 +156,7 @@ class PlainPolicy:
             prefill_macs=prefill,
             is_warmup=self._is_first_call,
             fallback="policy_none",
+            runtime="eager",
         )
 
     def _other_macs(self, n: int) -> int:

@@ -225,9 +225,10 @@ class CachedPolicy:
             macs=macs,
             prefill_macs=prefill,
             peak_memory_bytes=_peak_memory(self._device),
-            is_warmup=self._is_first_call,
+            is_warmup=self._is_first_call or not self.runtime.is_warm,
             fallback=plan.decision.reason,
             accepted_tokens=accepted,
+            runtime=self.runtime.status,
         )
 
     def _trace(self, plan: _Plan) -> CacheTrace:
@@ -260,7 +261,10 @@ class _Plan:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Peak bytes: allocated on the GPU, or the resident set of the process on a CPU."""
+    """Peak bytes of the process: reserved on the GPU, or the resident set on a CPU.
+
+    Reserved, not allocated: replayed graphs use memory of their pool without allocating it.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_reserved(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
