@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vlacache.models import factory, memory
-from vlacache.models.factory import BRIDGE_ACTION_SPEC, ModelConfig, load_model
+from vlacache.models.factory import ModelConfig, load_model
 from vlacache.models.memory import require_memory
 from vlacache.models.published import TOWERS, full_size, read_config, read_towers
 from vlacache.models.tokenizer import SPACE_ID, GivenIds, LlamaTokenizer
 from vlacache.models.twin import DINO, SIGLIP, write_openvla_twin
+from vlacache.types import SIMPLER_WIDOWX_ACTION_SPEC
 
 NAMES = ("openvla", "openvla_oft")
 
@@ -169,7 +170,7 @@ def test_config_statistics_serve_where_there_is_no_file(folders: dict[str, Path]
         load("openvla", folders["openvla"])
     edit(folders["openvla"] / "config.json", lambda data: data.update(norm_stats={"bridge_orig": own}))
     loaded = load("openvla", folders["openvla"], unnorm_key=None)  # the only one there is
-    assert loaded.action_spec == BRIDGE_ACTION_SPEC and loaded.model.config.image_steps == ("lanczos",)
+    assert loaded.action_spec == SIMPLER_WIDOWX_ACTION_SPEC and loaded.model.config.image_steps == ("lanczos",)
     with pytest.raises(ValueError, match="built for LIBERO"):
         read_config(folders["openvla"], "openvla_oft", None)
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from vlacache.models.cogact.checkpoint import COGNITION_ID
-from vlacache.models.cogact.robots import GOOGLE_ROBOT
 from vlacache.models.cogact.sizes import published_sizes
 from vlacache.models.cogact.twin import SIZES as COGACT_TWIN
 from vlacache.models.config import VLAConfig
@@ -19,6 +18,7 @@ from vlacache.models.memory import require_memory
 from vlacache.models.openvla import empty_model
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import full_size
+from vlacache.models.robots import GOOGLE_ROBOT
 from vlacache.models.tokenizer import BOS_ID, SPACE_ID
 from vlacache.models.twin import emphasise_actions, twin_config
 

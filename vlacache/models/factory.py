@@ -15,7 +15,6 @@ from torch import nn
 
 from vlacache.models import openvla
 from vlacache.models.cogact import checkpoint as cogact
-from vlacache.models.cogact.robots import ROBOTS
 from vlacache.models.config import VLAConfig
 from vlacache.models.hub import find_checkpoint
 from vlacache.models.prismatic import VLAModel
@@ -23,6 +22,7 @@ from vlacache.models.published import UNTRAINED_KEY, read_json
 from vlacache.models.request import DTYPES, check_request
 from vlacache.models.request import PUBLISHED_MODELS as PUBLISHED_MODELS
 from vlacache.models.request import ModelConfig as ModelConfig
+from vlacache.models.robots import ROBOTS
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.models.tokenizer import TextTokenizer, TinyTokenizer
 from vlacache.types import LIBERO_ACTION_SPEC, ActionSpec
@@ -31,8 +31,6 @@ from vlacache.types import LIBERO_ACTION_SPEC, ActionSpec
 TOKENIZER_FILE = "tokenizer.json"
 #: ``checkpoint: builtin`` means ``PACKAGED / <model name>``.
 PACKAGED = Path(__file__).parent / "checkpoints"
-#: De-normalised actions of OpenVLA's SIMPLER data sets (Bridge, RT-1) as they leave the network.
-BRIDGE_ACTION_SPEC = ActionSpec(dim=7, translation="metre", rotation="euler_xyz", gripper="plus_one_opens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,9 @@ class LoadedModel:
 
     @property
     def action_spec(self) -> ActionSpec:
-        """Meaning of the model's actions: those of the tiny models and of LIBERO data sets are robosuite's."""
-        if self.model.config.robot is not None:
-            return ROBOTS[self.model.config.robot].action_spec
-        is_bridge = self.info.name in PUBLISHED_MODELS and self.model.config.gripper == "as_is"
-        return BRIDGE_ACTION_SPEC if is_bridge else LIBERO_ACTION_SPEC
+        """Meaning of the model's actions: a SIMPLER robot's where statistics of its data scale them, else LIBERO's."""
+        robot = self.model.config.robot
+        return LIBERO_ACTION_SPEC if robot is None else ROBOTS[robot].action_spec
 
 
 def load_model(config: ModelConfig) -> LoadedModel:

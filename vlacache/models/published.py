@@ -14,6 +14,7 @@ from typing import Any
 
 from vlacache.core.layout import REFERENCE_LAYERS
 from vlacache.models.config import DecoderConfig, GripperRule, ImageStep, TowerConfig, VLAConfig
+from vlacache.models.robots import robot_of
 
 #: The two towers of all published checkpoints, by their timm names. Features come from the second-to-last block.
 TOWERS: dict[str, TowerConfig] = {
@@ -55,19 +56,32 @@ def read_config(folder: Path, name: str, unnorm_key: str | None) -> VLAConfig:
     _check_architecture(data, folder.name)
     towers = read_towers(folder, data)
     key, statistics = select_statistics(read_statistics(folder, data), unnorm_key)
-    is_libero = key.startswith("libero")
-    steps, gripper = (LIBERO_STEPS, "libero") if is_libero else (PLAIN_STEPS, "as_is")
-    config = openvla_config(towers, read_decoder(data), data, steps, gripper)  # type: ignore[arg-type]
+    config = openvla_config(towers, read_decoder(data), data, LIBERO_STEPS, "libero")
     low, high, mask = read_bounds(statistics, "action", key, ACTION_DIM)
     config = replace(config, action_low=low, action_high=high, action_mask=mask)
     if name == "openvla":
-        return config
-    if not is_libero:
+        return config if is_libero(key) else for_robot(config, key)
+    if not is_libero(key):
         raise ValueError(
-            f"unnorm_key: openvla_oft is built for LIBERO (chunks of {OFT_CHUNK}), got statistics of {key!r}"
+            f"model.unnorm_key: openvla_oft is built for LIBERO (chunks of {OFT_CHUNK}), got statistics of {key!r}"
         )
     low, high, mask = read_bounds(statistics, "proprio", key, OFT_PROPRIO_DIM)
     return oft_config(config, low, high, mask)
+
+
+def is_libero(unnorm_key: str) -> bool:
+    """Statistics of a LIBERO suite."""
+    return unnorm_key.startswith("libero")
+
+
+def for_robot(config: VLAConfig, unnorm_key: str) -> VLAConfig:
+    """OpenVLA on the SIMPLER robot whose data the statistics are of: its camera, its rules, no JPEG and no crop.
+
+    Raises:
+        ValueError: data of another robot. Its gripper's sign and its rotations would reach the simulator unconverted.
+    """
+    robot = robot_of(unnorm_key)
+    return replace(config, views=(robot.camera,), image_steps=PLAIN_STEPS, gripper="as_is", robot=robot.name)
 
 
 def openvla_config(

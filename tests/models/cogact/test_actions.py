@@ -16,7 +16,11 @@ from torch import Tensor
 from vlacache.models.cogact.actions import clip_and_binarize
 from vlacache.models.cogact.ensemble import AdaptiveEnsemble
 from vlacache.models.cogact.postprocess import EpisodePostprocess
-from vlacache.models.cogact.robots import (
+from vlacache.models.cogact.twin import SIZES
+from vlacache.models.config import VLAConfig
+from vlacache.models.heads import unnormalize
+from vlacache.models.published import read_bounds
+from vlacache.models.robots import (
     GOOGLE_ROBOT,
     ROBOTS,
     WIDOWX,
@@ -25,10 +29,6 @@ from vlacache.models.cogact.robots import (
     euler_to_rotation_vector,
     robot_of,
 )
-from vlacache.models.cogact.twin import SIZES
-from vlacache.models.config import VLAConfig
-from vlacache.models.heads import unnormalize
-from vlacache.models.published import read_bounds
 
 
 def config_of(robot: Robot) -> VLAConfig:

@@ -18,13 +18,13 @@ from tests.models.manifests import expand
 from vlacache.models.cogact.checkpoint import key_rules
 from vlacache.models.cogact.dit import DIT_SIZES
 from vlacache.models.cogact.keys import native_shapes
-from vlacache.models.cogact.robots import GOOGLE_ROBOT, WIDOWX
 from vlacache.models.cogact.sizes import published_sizes, read_sizes, sizes_of_weights
 from vlacache.models.cogact.twin import FILE, SIZES
 from vlacache.models.config import VLAConfig
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.filling import plan_fill
 from vlacache.models.openvla import empty_model
+from vlacache.models.robots import GOOGLE_ROBOT, WIDOWX
 from vlacache.models.weights import StoredTensor
 from vlacache.types import SIMPLER_GOOGLE_ACTION_SPEC
 
@@ -248,7 +248,7 @@ def test_weights_are_required() -> None:
 
 def test_statistics_without_a_known_robot_are_refused(folder: Path) -> None:
     edit_json("dataset_statistics.json", lambda d: d.update(kuka=d["bridge_orig"]))(folder)
-    with pytest.raises(ValueError, match="robot with known CogACT rules"):
+    with pytest.raises(ValueError, match="a robot whose gripper and rotation rules are known"):
         load(folder, unnorm_key="kuka")
 
 

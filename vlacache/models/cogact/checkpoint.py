@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from vlacache.models.cogact.robots import robot_of
 from vlacache.models.cogact.sizes import CogACTSizes, read_sizes, sizes_of_weights
 from vlacache.models.config import VLAConfig
 from vlacache.models.filling import KeyRule, fill_parameters
@@ -20,6 +19,7 @@ from vlacache.models.memory import require_memory
 from vlacache.models.openvla import empty_model, layer_rules, load_llama_tokenizer
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import read_bounds, read_json, select_statistics
+from vlacache.models.robots import robot_of
 from vlacache.models.tokenizer import TextTokenizer
 from vlacache.models.weights import WeightFiles, open_torch
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from vlacache.core.layout import REFERENCE_LAYERS
 from vlacache.models.cogact.dit import DIT_SIZES, DiTConfig
-from vlacache.models.cogact.robots import Robot
 from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
 from vlacache.models.published import TOWERS, Bounds, read_json, tower_from_sizes
+from vlacache.models.robots import Robot
 
 #: The projector's first layer is this many times as wide as the concatenated features.
 PROJECTOR_EXPANSION = 4
