@@ -16,9 +16,10 @@ from torch import nn
 from vlacache.models import openvla
 from vlacache.models.cogact import checkpoint as cogact
 from vlacache.models.config import VLAConfig
+from vlacache.models.fields import read_json
 from vlacache.models.hub import find_checkpoint
 from vlacache.models.prismatic import VLAModel
-from vlacache.models.published import UNTRAINED_KEY, read_json
+from vlacache.models.published import UNTRAINED_KEY
 from vlacache.models.request import DTYPES, check_request
 from vlacache.models.request import PUBLISHED_MODELS as PUBLISHED_MODELS
 from vlacache.models.request import ModelConfig as ModelConfig

@@ -12,7 +12,8 @@ from vlacache.models.filling import KeyRule, fill_parameters
 from vlacache.models.memory import require_memory
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import read_config
-from vlacache.models.tokenizer import GivenIds, LlamaTokenizer, TextTokenizer
+from vlacache.models.published_keys import action_head_shapes, proprio_projector_shapes, vlm_shapes
+from vlacache.models.tokenizer import GivenIds, LlamaTokenizer, PromptEnd, TextTokenizer, end_with_space
 from vlacache.models.weights import WeightFiles, open_safetensors, open_torch
 
 #: Files of a checkpoint that are read; the adapter's weights are merged already.
@@ -38,8 +39,19 @@ def load_openvla(
     files = open_weights(folder, name)
     model = empty_model(config)
     require_memory(model.num_parameters() * dtype.itemsize, device, what=folder.name)
-    fill_parameters(model, files, key_rules(config), device=device, dtype=dtype, what=folder.name)
+    fill_parameters(
+        model, files, key_rules(config), device=device, dtype=dtype, what=folder.name, published=published_keys(config)
+    )
     return model
+
+
+def published_keys(config: VLAConfig) -> list[str]:
+    """Every key of the files, those of OFT's extra files under our prefixes."""
+    keys = list(vlm_shapes(config))
+    if config.name == "openvla_oft":
+        keys += [_HEAD + key for key in action_head_shapes(config)]
+        keys += [_PROPRIO + key for key in proprio_projector_shapes(config)]
+    return keys
 
 
 def empty_model(config: VLAConfig) -> VLAModel:
@@ -48,18 +60,20 @@ def empty_model(config: VLAConfig) -> VLAModel:
         return VLAModel(config)
 
 
-def load_llama_tokenizer(folder: Path, input_ids: tuple[int, ...] | None, vocab_size: int) -> TextTokenizer:
-    """``tokenizer.json`` of the folder, or the given ids.
+def load_llama_tokenizer(
+    folder: Path, input_ids: tuple[int, ...] | None, vocab_size: int, end: PromptEnd = end_with_space
+) -> TextTokenizer:
+    """``tokenizer.json`` of the folder, or the given ids; ``end`` is how the model's prompts end.
 
     Raises:
         FileNotFoundError: neither.
     """
     if input_ids is not None:
-        return GivenIds(input_ids, vocab_size)
+        return GivenIds(input_ids, vocab_size, end)
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise FileNotFoundError(f"checkpoint: expected tokenizer.json in {folder}, or input_ids in place of a text")
-    return LlamaTokenizer(file)
+    return LlamaTokenizer(file, end)
 
 
 def open_weights(folder: Path, name: str) -> WeightFiles:

@@ -11,16 +11,18 @@ from typing import Any
 
 import torch
 
+from vlacache.models.cogact.keys import native_shapes
 from vlacache.models.cogact.sizes import CogACTSizes, read_sizes, sizes_of_weights
 from vlacache.models.config import VLAConfig
+from vlacache.models.fields import read_fields, read_json
 from vlacache.models.filling import KeyRule, fill_parameters
 from vlacache.models.hub import find_checkpoint
 from vlacache.models.memory import require_memory
 from vlacache.models.openvla import empty_model, layer_rules, load_llama_tokenizer
 from vlacache.models.prismatic import VLAModel
-from vlacache.models.published import read_bounds, read_json, select_statistics
 from vlacache.models.robots import robot_of
-from vlacache.models.tokenizer import TextTokenizer
+from vlacache.models.statistics import STATISTICS_FILE, read_bounds, select_statistics
+from vlacache.models.tokenizer import SPACE_ID, TextTokenizer
 from vlacache.models.weights import WeightFiles, open_torch
 
 #: Files of a folder that are read. The published ones have no tokenizer.json and no sizes.json.
@@ -36,20 +38,14 @@ COGNITION_ID = 2
 _POSITIONS = "model.action_model.net.positional_embedding"
 
 
-class CognitionTokenizer:
-    """Ends what another tokenizer makes of a prompt with the cognition token."""
-
-    def __init__(self, tokenizer: TextTokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        """Ids with BOS first and ``COGNITION_ID`` last."""
-        return [*self._tokenizer.encode(text), COGNITION_ID]
+def end_with_cognition(ids: list[int]) -> list[int]:
+    """Append the lone space and the cognition token; both always, whatever the prompt ends with (as upstream)."""
+    return [*ids, SPACE_ID, COGNITION_ID]
 
 
 def load_cognition_tokenizer(
     folder: Path, input_ids: tuple[int, ...] | None, vocab_size: int, *, is_from_hub: bool
-) -> CognitionTokenizer:
+) -> TextTokenizer:
     """The folder's tokenizer or the given ids; for a folder of the hub, which has none, OpenVLA's of the same hub.
 
     Raises:
@@ -63,7 +59,7 @@ def load_cognition_tokenizer(
                 f"come without, so copy that of {repository} (the same vocabulary) into the folder"
             )
         folder = find_checkpoint(repository, revision, patterns=(TOKENIZER_FILE,)).path
-    return CognitionTokenizer(load_llama_tokenizer(folder, input_ids, vocab_size))
+    return load_llama_tokenizer(folder, input_ids, vocab_size, end_with_cognition)
 
 
 def load_cogact(folder: Path, unnorm_key: str | None, *, device: torch.device, dtype: torch.dtype) -> VLAModel:
@@ -90,8 +86,8 @@ def read_config(folder: Path, sizes: CogACTSizes, unnorm_key: str | None) -> VLA
     Raises:
         FileNotFoundError: no statistics. ValueError: an unknown key, or one without robot.
     """
-    key, statistics = select_statistics(read_json(folder / "dataset_statistics.json"), unnorm_key)
-    return sizes.config(robot_of(key), read_bounds(statistics, "action", key, sizes.denoiser.action_dim))
+    key, statistics = select_statistics(read_fields(folder / STATISTICS_FILE), unnorm_key)
+    return sizes.config(robot_of(key), read_bounds(statistics, "action", sizes.denoiser.action_dim))
 
 
 def build_filled(
@@ -110,7 +106,8 @@ def build_filled(
     def chosen(parameter: str) -> torch.dtype:
         return torch.float32 if parameter.startswith("head.") else dtype
 
-    fill_parameters(model, files, key_rules(config), device=device, dtype=chosen, what=what)
+    rules = key_rules(config)
+    fill_parameters(model, files, rules, device=device, dtype=chosen, what=what, published=native_shapes(config))
     return model
 
 
