@@ -275,5 +275,5 @@ def test_the_recorder_refuses_untrained_weights(repo_root: Path, tmp_path: Path)
         "--unnorm-key", "libero_spatial", "--device", "cpu", "--output", str(tmp_path / "t.npz"),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "expected trained weights, got untrained" in done.stderr
+    assert done.returncode == 2 and "error: expected trained weights, got untrained" in done.stderr
     assert not (tmp_path / "t.npz").exists()

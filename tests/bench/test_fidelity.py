@@ -237,7 +237,27 @@ def test_command_line(
         (["--episodes", "nowhere.npz"], "nowhere.npz"),
     ],
 )
-def test_bad_words(script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+def test_bad_words(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
     monkeypatch.setattr("sys.argv", ["replay_fidelity.py", "--device", "cpu", "--calls", "2", *words])
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(SystemExit) as caught:
         script.main()
+    shown = capsys.readouterr().err
+    assert caught.value.code == 2 and shown.startswith("error: ") and shown.count("\n") == 1 and message in shown
+
+
+def test_a_cache_that_reused_nothing_is_called_untested(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Exit code 0, for nothing is broken, and a line that cannot be read as a pass."""
+    words = ["--cache", "fixed_ratio:reuse_ratio=0", "--calls", "2", "--output", str(tmp_path / "out.json")]
+    monkeypatch.setattr("sys.argv", ["replay_fidelity.py", "--device", "cpu", *words])
+    assert script.main() == 0
+    shown = capsys.readouterr().out
+    assert "no verdict" in shown and "NOT TESTED: fixed_ratio:reuse_ratio=0 reused nothing" in shown
+    assert "passed" not in shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from vlacache.types import STAGES, Observation, Policy
 #: The rungs below the cache policies. All others are compared with DENSE.
 SCRIPT, EAGER, DENSE = "eager+attentions", "eager", "dense"
 POLICIES = ("adaptive", "paper", "official", "static", "static_task")
+#: Policies with a rung that decides alike and reuses nothing: those that read attention.
+AT_ZERO = ("adaptive", "paper", "official")
 FIXED_RATIOS = (0.2, 0.4, 0.6, 0.8)
 #: A call with this many times fewer MACs than the dense one: what the speed of the cached path is judged by.
 MAC_RATIO = 1.5
@@ -38,6 +40,28 @@ def at_zero(policy: str) -> str:
 def variant(key: str, value: object) -> str:
     """Name of a dense rung that is loaded differently."""
     return f"{DENSE}, {key}={value}"
+
+
+def arm_names(variants: Mapping[str, Any] | None = None) -> list[str]:
+    """Names of ``build_arms``, known before there is a model (where no reuse gives ``MAC_RATIO``, that arm is missing)."""
+    policies = [n for name in POLICIES for n in ([at_zero(name)] if name in AT_ZERO else []) + [name]]
+    fixed = [f"fixed_ratio={ratio}" for ratio in FIXED_RATIOS]
+    dense = [variant(key, value) for key, value in (variants or {}).items()]
+    return [SCRIPT, EAGER, DENSE, *dense, *policies, *fixed, MAC_RATIO_ARM]
+
+
+def choose_names(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
+    """The names in ``only`` and every dense one; all where ``only`` is None.
+
+    Raises:
+        ValueError: an arm that does not exist.
+    """
+    if only is None:
+        return list(names)
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise ValueError(f"--arms: expected some of {list(names)}, got {unknown}")
+    return [name for name in names if name in only or name.startswith(DENSE)]
 
 
 def build_arms(
@@ -60,7 +84,7 @@ def build_arms(
     for name in POLICIES:
         cache = build_cache_policy(name)
         assert isinstance(cache, ReusePolicy)
-        if name in ("adaptive", "paper", "official"):
+        if name in AT_ZERO:
             arms[at_zero(name)] = policy_arm(loaded, ReuseNothing.around(cache), trace)
         arms[name] = policy_arm(loaded, cache, trace)
     ratios = {f"fixed_ratio={ratio}": ratio for ratio in FIXED_RATIOS}

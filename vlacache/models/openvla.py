@@ -9,27 +9,48 @@ import torch
 
 from vlacache.models.config import VLAConfig
 from vlacache.models.filling import KeyRule, fill_parameters
-from vlacache.models.memory import require_memory
+from vlacache.models.memory import Beside, nothing_beside, require_memory
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import read_config
 from vlacache.models.published_keys import action_head_shapes, proprio_projector_shapes, vlm_shapes
+from vlacache.models.request import ModelConfig
 from vlacache.models.tokenizer import GivenIds, LlamaTokenizer, PromptEnd, TextTokenizer, end_with_space
 from vlacache.models.weights import WeightFiles, open_safetensors, open_torch
 
 #: Files of a checkpoint that are read; the adapter's weights are merged already.
 PATTERNS = ("*.json", "*.safetensors", "*_checkpoint.pt")
 IGNORED_FILES = ("lora_adapter/*",)
+#: Of these, what says which model it is: a few MB.
+DESCRIPTION = ("*.json",)
 #: Prefixes of our own for the keys of OFT's two extra files.
 _HEAD, _PROPRIO = "action_head.", "proprio_projector."
 
 
+def check_room(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, beside: Beside) -> None:
+    """Refuse by the files of ``DESCRIPTION`` alone what ``load_openvla`` would refuse: before 15 GB are downloaded.
+
+    Raises:
+        FileNotFoundError, ValueError, RuntimeError: see ``load_openvla``.
+    """
+    sizes = read_config(folder, config.name, config.unnorm_key)
+    num_bytes = empty_model(sizes).num_parameters() * dtype.itemsize
+    require_memory(num_bytes, device, what=str(config.checkpoint), beside=beside(sizes, dtype))
+
+
 def load_openvla(
-    folder: Path, name: str, unnorm_key: str | None, *, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    name: str,
+    unnorm_key: str | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    beside: Beside = nothing_beside,
 ) -> VLAModel:
     """Build the model that a folder holds and fill it, straight to the device.
 
     Args:
         name: ``openvla`` or ``openvla_oft``. unnorm_key: data set whose statistics the actions are scaled with.
+        beside: what the caller is going to hold on the device too.
 
     Raises:
         FileNotFoundError: a file or shard is missing. ValueError: another model, an unknown key, weights that do not
@@ -38,7 +59,8 @@ def load_openvla(
     config = read_config(folder, name, unnorm_key)
     files = open_weights(folder, name)
     model = empty_model(config)
-    require_memory(model.num_parameters() * dtype.itemsize, device, what=folder.name)
+    num_bytes = model.num_parameters() * dtype.itemsize
+    require_memory(num_bytes, device, what=folder.name, beside=beside(config, dtype))
     fill_parameters(
         model, files, key_rules(config), device=device, dtype=dtype, what=folder.name, published=published_keys(config)
     )

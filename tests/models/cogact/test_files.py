@@ -277,7 +277,7 @@ def test_the_hubs_tokenizer_is_that_of_openvla(
     monkeypatch.setattr("vlacache.models.hub._download", download)
     config = ModelConfig("cogact", "CogACT/CogACT-Small", revision="a" * 40, dtype="float32", unnorm_key="bridge_orig")
     loaded = load_model(config)
-    assert asked == ["CogACT/CogACT-Small", "openvla/openvla-7b"]
+    assert asked == ["CogACT/CogACT-Small", "CogACT/CogACT-Small", "openvla/openvla-7b"]
     assert loaded.tokenizer.encode("In:")[-2:] == [29871, 2]
 
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from vlacache.models.cogact.keys import native_shapes
-from vlacache.models.cogact.sizes import CogACTSizes, read_sizes, sizes_of_weights
+from vlacache.models.cogact.sizes import CogACTSizes, published_sizes, read_sizes, sizes_of_weights
 from vlacache.models.config import VLAConfig
 from vlacache.models.fields import read_fields, read_json
 from vlacache.models.filling import KeyRule, fill_parameters
 from vlacache.models.hub import find_checkpoint
-from vlacache.models.memory import require_memory
+from vlacache.models.memory import Beside, nothing_beside, require_memory
 from vlacache.models.openvla import empty_model, layer_rules, load_llama_tokenizer
 from vlacache.models.prismatic import VLAModel
+from vlacache.models.request import ModelConfig
 from vlacache.models.robots import robot_of
 from vlacache.models.statistics import STATISTICS_FILE, read_bounds, select_statistics
 from vlacache.models.tokenizer import SPACE_ID, TextTokenizer
@@ -28,6 +28,8 @@ from vlacache.models.weights import WeightFiles, open_torch
 #: Files of a folder that are read. The published ones have no tokenizer.json and no sizes.json.
 PATTERNS = ("config.json", "dataset_statistics.json", "tokenizer.json", "sizes.json", "checkpoints/*.pt")
 SIZES_FILE = "sizes.json"
+#: Of these, what says which model it is: a few MB.
+DESCRIPTION = ("config.json", "dataset_statistics.json", SIZES_FILE)
 #: Upstream takes the tokenizer of the gated meta-llama/Llama-2-7b-hf; this repository has the same vocabulary.
 TOKENIZER_SOURCE = ("openvla/openvla-7b", "47a0ec7fc4ec123775a391911046cf33cf9ed83f")
 TOKENIZER_FILE = "tokenizer.json"
@@ -62,22 +64,49 @@ def load_cognition_tokenizer(
     return load_llama_tokenizer(folder, input_ids, vocab_size, end_with_cognition)
 
 
-def load_cogact(folder: Path, unnorm_key: str | None, *, device: torch.device, dtype: torch.dtype) -> VLAModel:
+def check_room(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, beside: Beside) -> None:
+    """Refuse by the files of ``DESCRIPTION`` alone what ``load_cogact`` would refuse: before 30 GB are downloaded.
+
+    They do not say how large the denoiser is, so it counts as the smallest: at most 1.3 GiB too little.
+
+    Raises:
+        FileNotFoundError, ValueError, RuntimeError: see ``load_cogact``.
+    """
+    _check_base_vlm(folder)
+    sizes = read_sizes(folder / SIZES_FILE) if (folder / SIZES_FILE).is_file() else published_sizes("DiT-S")
+    model = empty_model(read_config(folder, sizes, config.unnorm_key))
+    num_bytes = needed_bytes(model, dtype)
+    require_memory(num_bytes, device, what=str(config.checkpoint), beside=beside(model.config, dtype))
+
+
+def needed_bytes(model: VLAModel, dtype: torch.dtype) -> int:
+    """Of its weights: the denoiser's in float32, the others in ``dtype``."""
+    kept = sum(p.numel() for p in model.head.parameters())
+    return (model.num_parameters() - kept) * dtype.itemsize + kept * torch.float32.itemsize
+
+
+def load_cogact(
+    folder: Path,
+    unnorm_key: str | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    beside: Beside = nothing_beside,
+) -> VLAModel:
     """Build the model that a folder holds and fill it, straight to the device; the denoiser stays in float32.
 
     Args:
-        unnorm_key: data set whose statistics scale the actions; it names the robot too.
+        unnorm_key: data set whose statistics scale the actions; it names the robot too. beside: what the caller is
+            going to hold on the device too.
 
     Raises:
         FileNotFoundError: a file is missing. ValueError: another architecture, an unknown key, weights that do not
             fit (the message names the keys). RuntimeError: too little memory on the device.
     """
-    base = _base_vlm(read_json(folder / "config.json"))
-    if base != BASE_VLM:
-        raise ValueError(f"{folder.name}: expected a CogACT config.json with vla.base_vlm {BASE_VLM!r}, got {base!r}")
+    _check_base_vlm(folder)
     files = open_torch(weight_file(folder))
     config = read_config(folder, find_sizes(folder, files), unnorm_key)
-    return build_filled(config, files, device=device, dtype=dtype, what=folder.name)
+    return build_filled(config, files, device=device, dtype=dtype, what=folder.name, beside=beside)
 
 
 def read_config(folder: Path, sizes: CogACTSizes, unnorm_key: str | None) -> VLAConfig:
@@ -91,7 +120,13 @@ def read_config(folder: Path, sizes: CogACTSizes, unnorm_key: str | None) -> VLA
 
 
 def build_filled(
-    config: VLAConfig, files: WeightFiles, *, device: torch.device, dtype: torch.dtype, what: str
+    config: VLAConfig,
+    files: WeightFiles,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    what: str,
+    beside: Beside = nothing_beside,
 ) -> VLAModel:
     """A model with a file's weights.
 
@@ -99,9 +134,7 @@ def build_filled(
         ValueError: keys that are missing, unknown or of wrong shape or dtype. RuntimeError: too little memory.
     """
     model = empty_model(config)
-    kept = sum(p.numel() for p in model.head.parameters())
-    num_bytes = (model.num_parameters() - kept) * dtype.itemsize + kept * torch.float32.itemsize
-    require_memory(num_bytes, device, what=what)
+    require_memory(needed_bytes(model, dtype), device, what=what, beside=beside(config, dtype))
 
     def chosen(parameter: str) -> torch.dtype:
         return torch.float32 if parameter.startswith("head.") else dtype
@@ -166,6 +199,8 @@ def find_sizes(folder: Path, files: WeightFiles) -> CogACTSizes:
     return sizes_of_weights(files.tensors[_POSITIONS].shape)
 
 
-def _base_vlm(data: Mapping[str, Any]) -> Any:
-    vla = data.get("vla")
-    return vla.get("base_vlm") if isinstance(vla, Mapping) else None
+def _check_base_vlm(folder: Path) -> None:
+    vla = read_json(folder / "config.json").get("vla")
+    base = vla.get("base_vlm") if isinstance(vla, Mapping) else None
+    if base != BASE_VLM:
+        raise ValueError(f"{folder.name}: expected a CogACT config.json with vla.base_vlm {BASE_VLM!r}, got {base!r}")
