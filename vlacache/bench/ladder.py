@@ -43,7 +43,7 @@ def variant(key: str, value: object) -> str:
 
 
 def arm_names(variants: Mapping[str, Any] | None = None) -> list[str]:
-    """Names of ``build_arms``, known before there is a model (where no reuse gives ``MAC_RATIO``, that arm is missing)."""
+    """Names of ``build_arms``, known before there is a model (it leaves out the last where no reuse gives it)."""
     policies = [n for name in POLICIES for n in ([at_zero(name)] if name in AT_ZERO else []) + [name]]
     fixed = [f"fixed_ratio={ratio}" for ratio in FIXED_RATIOS]
     dense = [variant(key, value) for key, value in (variants or {}).items()]
