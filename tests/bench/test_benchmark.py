@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bench.scripts import load_script
+from vlacache.bench import roofline
 from vlacache.bench.benchmark import run_benchmark
 from vlacache.bench.command import parse_variants
 from vlacache.bench.compare import Call, Measured, measure, summarize, timed_call
@@ -31,6 +32,13 @@ from vlacache.models.twin import write_openvla_twin
 from vlacache.types import STAGES, ActionChunk, InferenceStats, Observation
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def small_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates are needed here, not right ones: ``test_roofline`` measures with the real sizes."""
+    monkeypatch.setitem(roofline.COPY_BYTES, "cpu", 1 << 20)
+    monkeypatch.setitem(roofline.GEMM_SIDE, "cpu", 128)
 
 
 def measured(total_ms: list[float], fallbacks: list[str | None], macs: int = 100) -> Measured:
@@ -160,10 +168,7 @@ def test_warm_up_is_left_out_and_arms_take_turns() -> None:
 
 
 def test_results_are_named_by_model_and_device(repo_root: Path, twins: dict[str, LoadedModel]) -> None:
-    spec = importlib.util.spec_from_file_location("bench_latency", repo_root / "scripts" / "bench_latency.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script(repo_root, "bench_latency")
     random = replace(twins["openvla"].info, checkpoint="random, 7b")
     names = {"openvla_nvidia_h100.json": twins["openvla"].info, "openvla_random_7b_nvidia_h100.json": random}
     for expected, info in names.items():
@@ -267,13 +272,14 @@ def test_command_line_on_an_uninstalled_checkout(repo_root: Path, tmp_path: Path
     assert f"{data['rungs'][1]['total_ms']:.2f}" in done.stdout
 
 
-def test_the_recorder_refuses_untrained_weights(repo_root: Path, tmp_path: Path) -> None:
+def test_the_recorder_refuses_untrained_weights(
+    repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     twin = tmp_path / "twin"
     write_openvla_twin(twin, "openvla")
-    command = [
-        sys.executable, "scripts/record_cache_trace.py", "--model", "openvla", "--checkpoint", str(twin),
-        "--unnorm-key", "libero_spatial", "--device", "cpu", "--output", str(tmp_path / "t.npz"),
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "error: expected trained weights, got untrained" in done.stderr
+    words = ["--model", "openvla", "--checkpoint", str(twin), "--unnorm-key", "libero_spatial", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["record_cache_trace.py", *words, "--output", str(tmp_path / "t.npz")])
+    with pytest.raises(SystemExit) as caught:
+        load_script(repo_root, "record_cache_trace").main()
+    assert caught.value.code == 2 and "error: expected trained weights, got untrained" in capsys.readouterr().err
     assert not (tmp_path / "t.npz").exists()

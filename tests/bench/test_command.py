@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bench.scripts import load_script
 from vlacache.bench.command import one_line_errors
 from vlacache.bench.ladder import DENSE, EAGER, SCRIPT, arm_names, build_arms, choose_names
 from vlacache.bench.memory import ladder_memory
@@ -18,14 +18,6 @@ from vlacache.models.decoder import Decoder
 
 SCRIPTS = ("bench_latency", "replay_fidelity", "record_cache_trace")
 GIB = 2**30
-
-
-def load_script(repo_root: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, repo_root / "scripts" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def failed(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.bench.scripts import load_script
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.fidelity import Replay, action_bins, check_still, compare, replay
 from vlacache.bench.fidelity_table import fidelity_table, still_table
@@ -198,11 +198,7 @@ def test_phases_start_again_after_a_release() -> None:
 
 @pytest.fixture(scope="module")
 def script(repo_root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("replay_fidelity", repo_root / "scripts" / "replay_fidelity.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repo_root, "replay_fidelity")
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["right", "broken"])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.test_speculative import tiny
-from tests.models.twins import loaded, observation, small
+from tests.models.twins import loaded, observation, small, tiny
 from vlacache.bench.compare import timed_call
 from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model

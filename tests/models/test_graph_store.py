@@ -1,27 +1,30 @@
-"""Which memory pool a capture joins, against torch's own rule, on a CPU.
-
-The rule (c10's caching allocator): a pool counts its graphs; when the last one goes it is given back, and a capture
-that joins it afterwards is an internal error.
-"""
+"""Captured work on a CPU: what is kept, what is refused, which memory pool a capture joins, and the emulator itself."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import logging
+import weakref
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from tests.models.graph_emulator import EmulatedGraphs
 from vlacache.models.runtime import graphs
-from vlacache.models.runtime.graphs import CudaGraphs, GraphStore
+from vlacache.models.runtime.graphs import CallAgain, CudaGraphs, GraphStore
 
 CPU = torch.device("cpu", 0)
 
 
 class Allocator:
-    """torch.cuda's part in a capture.
+    """torch.cuda's part in a capture, with the rule of c10's caching allocator.
+
+    A pool counts its graphs; when the last one goes it is given back, and a capture that joins it afterwards is an
+    internal error.
 
     Attributes:
         num_graphs: by pool. given_back: pools whose last graph went.
@@ -163,3 +166,56 @@ def test_a_reason_is_said_once_and_every_piece_is_counted(caplog: pytest.LogCapt
     assert (store.num_graphs, store.num_refused) == (0, 3) and caplog.text.count("runs eagerly") == 1
     store.run("a", lambda: None)
     assert store.is_complete, "what runs eagerly for good is not warming up"
+
+
+def test_the_number_of_graphs_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    store, count = GraphStore(CallAgain(), limit=2), []
+    for _ in range(2):
+        for key in range(4):
+            store.run(key, lambda: count.append(1))
+        store.capture()
+    assert (store.num_graphs, len(count)) == (2, 8)
+    assert caplog.text.count("the most allowed") == 1
+
+
+def test_a_graph_keeps_the_buffers_that_it_knows_alive() -> None:
+    """A capture knows addresses alone; whoever owned them may be gone."""
+
+    class Owner:
+        buffer = torch.zeros(3)
+
+    owner = Owner()
+    seen_again = weakref.ref(owner)
+    store = GraphStore(Forgetful(), limit=9)
+    store.run("key", functools.partial(lambda o: None, owner))
+    store.capture()
+    del owner
+    gc.collect()
+    assert seen_again() is not None
+    store.clear()
+    gc.collect()
+    assert seen_again() is None
+
+
+class Forgetful(CallAgain):
+    """As a CUDA graph, it keeps nothing of the work."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+def test_the_emulator_shows_a_stale_replay() -> None:
+    """The test bed can fail: work that reads a tensor of the first call repeats the first call's answer."""
+    graphs, out = EmulatedGraphs(), torch.zeros(2)
+    given = {"x": torch.ones(2)}
+
+    def work() -> None:
+        out.copy_(given["x"] * 2)
+
+    replay = graphs.record(work)
+    assert out.tolist() == [0.0, 0.0], "a capture must run nothing"
+    given["x"] = torch.full((2,), 5.0)
+    replay()
+    assert out.tolist() == [2.0, 2.0]
+    with pytest.raises(RuntimeError, match="not permitted"):
+        graphs.record(lambda: print(out.sum().item()))
