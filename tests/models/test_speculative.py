@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -106,14 +104,22 @@ def draft_that_agrees(truth: list[int], count: int) -> list[int]:
     return [t if i != count else (t + 1) % 700 for i, t in enumerate(truth[:-1])]
 
 
+#: Accepted tokens of the three warm calls, by episode: every length in every model and cache, in changing order.
+AGREEING = ((0, 6, 3), (5, 1, 2), (4, 0, 6))
+
+
 @pytest.mark.parametrize("cache", sorted(CACHES))
 @pytest.mark.parametrize("name", ["tiny_openvla", "openvla"])
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(agree=st.lists(st.integers(0, 6), min_size=3, max_size=3))
-def test_the_answer_is_the_plain_one(models, plain_episode, name: str, cache: str, agree: list[int]) -> None:
+def test_the_answer_is_the_plain_one(models, plain_episode, name: str, cache: str) -> None:
     """Every acceptance length; tokens, decisions, K/V and attention readout of a whole episode."""
-    ours = Arm(models[name], cache, "speculative")
-    for index, plain in enumerate(plain_episode(name, cache)):
+    assert {length for lengths in AGREEING for length in lengths} == set(range(7))
+    for lengths in AGREEING:
+        check_episode(models[name], plain_episode(name, cache), cache, lengths)
+
+
+def check_episode(model: LoadedModel, plain_calls: list[Reference], cache: str, agree: tuple[int, ...]) -> None:
+    ours = Arm(model, cache, "speculative")
+    for index, plain in enumerate(plain_calls):
         expected = plain.chunk
         draft = draft_that_agrees(plain.ids, agree[index - 1]) if index else None
         found = ours.call(index, draft)

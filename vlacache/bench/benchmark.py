@@ -21,7 +21,7 @@ from vlacache.core.policies import build_cache_policy
 from vlacache.core.schedule import minmax_growth
 from vlacache.models.factory import LoadedModel, ModelInfo
 from vlacache.models.policy import CachedPolicy
-from vlacache.types import Observation
+from vlacache.types import Observation, Policy
 
 SCHEMA_VERSION = 3
 
@@ -99,17 +99,13 @@ def run_benchmark(
     Raises:
         ValueError: an arm of ``only`` that does not exist, or fewer than two observations (all calls would be cold).
     """
-    if len(observations) < 2:
-        raise ValueError(f"benchmark: expected at least 2 policy calls, got {len(observations)}")
-    info, device = loaded.info, loaded.model.device
-    fitted = None if trace is None else trace.fit(info.views, info.grid, info.num_layers, device)
-    built = build_arms(loaded, fitted, observations[0], variants)
-    arms = {name: built[name] for name in choose_names(list(built), only)}
+    device = loaded.model.device
+    arms = chosen_arms(loaded, trace, observations, only, variants)
     rates = measure_rates(loaded.model)
     measured = measure(arms, observations, episodes=repeats, warmup=warmup, device=device)
     rungs, rows, targets = summarize_arms(loaded, measured, rates)
     return Benchmark(
-        model=info,
+        model=loaded.info,
         weight_bytes=weight_bytes(loaded.model),
         machine=machine(device),
         rates=rates,
@@ -123,6 +119,22 @@ def run_benchmark(
         sampled_entropy_error=entropy_error(loaded, observations[:5]),
         total_ms=totals(measured),
     )
+
+
+def chosen_arms(
+    loaded: LoadedModel,
+    trace: AttentionTrace | None,
+    observations: Sequence[Observation],
+    only: Sequence[str] | None,
+    variants: Mapping[str, Any] | None,
+) -> dict[str, Policy]:
+    """The arms to measure; see ``run_benchmark``."""
+    if len(observations) < 2:
+        raise ValueError(f"benchmark: expected at least 2 policy calls, got {len(observations)}")
+    info = loaded.info
+    fitted = None if trace is None else trace.fit(info.views, info.grid, info.num_layers, loaded.model.device)
+    built = build_arms(loaded, fitted, observations[0], variants)
+    return {name: built[name] for name in choose_names(list(built), only)}
 
 
 def summarize_arms(

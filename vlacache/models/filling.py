@@ -80,13 +80,16 @@ def plan_fill(
             parts[name] = count
             fills.append(_fill(key, name, wanted[name], index, count))
     gaps = {name for name, done in covered.items() if len(done) < parts.get(name, 1)}
-    if gaps or any(problems.values()):
-        absent = _absent_keys(published, find, covered, gaps)
-        unnamed = sorted(gaps - set(absent.values()))
-        told = {"missing": list(absent), "missing for": unnamed, **problems}
-        text = "; ".join(f"{kind} {named(sorted(keys))}" for kind, keys in told.items() if keys)
-        raise ValueError(f"{what}: the weights do not fit this architecture: {text}")
+    absent = _absent_keys(published, find, covered, gaps) if gaps else {}
+    _refuse(what, {"missing": list(absent), "missing for": list(gaps - set(absent.values())), **problems})
     return fills
+
+
+def _refuse(what: str, problems: Mapping[str, Sequence[str]]) -> None:
+    """Raise if there is any problem; all are named."""
+    text = "; ".join(f"{kind} {named(sorted(keys))}" for kind, keys in problems.items() if keys)
+    if text:
+        raise ValueError(f"{what}: the weights do not fit this architecture: {text}")
 
 
 class _Finder:
