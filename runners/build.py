@@ -8,11 +8,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runners.config import RunConfig, SuiteConfig
 from runners.envs.base import AssetProvenance, Env
 from vlacache.types import Policy
+
+if TYPE_CHECKING:
+    from vlacache.models.request import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,32 +151,37 @@ def _replay_arms(config: RunConfig) -> Arms:
     return Arms(arms[0], second, "cpu", None, "float64", None, resolved_cache={"name": "none"})
 
 
+def check_robot(config: RunConfig) -> None:
+    """Refuse a model whose actions are another robot's than the suite's, before anything is loaded or downloaded.
+
+    Raises:
+        ValueError: CogACT, or OpenVLA with the statistics of a SIMPLER robot, on a suite of LIBERO's robot.
+    """
+    model = config.model
+    if model.name != "cogact" and model.unnorm_key is None:
+        return
+    from vlacache.models.robots import ROBOTS
+
+    keys = [robot.unnorm_key for robot in ROBOTS.values()]
+    if model.name == "cogact" or model.unnorm_key in keys:
+        key = "" if model.unnorm_key is None else f" with model.unnorm_key={model.unnorm_key}"
+        raise ValueError(
+            f"model={model.name}{key}: its actions are those of a SIMPLER robot (metres, its own camera and gripper), "
+            f"suite={config.suite.name} takes robosuite's; choose model=openvla or model=openvla_oft with statistics "
+            "of LIBERO. This version has no SIMPLER suite: scripts/bench_latency.py and scripts/replay_fidelity.py "
+            "run the model without one"
+        )
+
+
 def _model_arms(config: RunConfig) -> Arms:
     from runners.controls.blind import BlindPolicy
     from vlacache.core.policies import build_cache_policy
-    from vlacache.models.factory import PUBLISHED_MODELS, ModelConfig, load_model
+    from vlacache.models.factory import load_model
     from vlacache.models.policy import CachedPolicy
 
     device = resolve_device(config.device)
     model = config.model
-    # Untrained weights keep ModelConfig's own seed: another `seed` means other episodes, not another model.
-    name = model.name if model.base is None else model.base
-    unnorm_key = model.unnorm_key
-    if unnorm_key is None and name in PUBLISHED_MODELS:
-        unnorm_key = config.suite.name
-    loaded = load_model(
-        ModelConfig(
-            name=name,
-            checkpoint=model.checkpoint,
-            revision=model.revision,
-            unnorm_key=unnorm_key,
-            dtype=model.dtype,
-            decode=model.decode,
-            runtime=model.runtime,
-            num_open_loop_steps=model.num_open_loop_steps,
-            device=device,
-        )
-    )
+    loaded = load_model(model_request(config, device))
     baseline = CachedPolicy(loaded, build_cache_policy("none"))
     policy = None
     if config.cache.name != "none" or config.runner.self_pair:
@@ -191,6 +199,29 @@ def _model_arms(config: RunConfig) -> Arms:
         views=loaded.info.views,
         grid=loaded.info.grid,
         resolved_cache=(policy or baseline).resolved_cache,
+    )
+
+
+def model_request(config: RunConfig, device: str) -> ModelConfig:
+    """``configs/model`` as the model factory takes it; statistics are those of the suite unless others are named."""
+    from vlacache.models.factory import PUBLISHED_MODELS, ModelConfig
+
+    model = config.model
+    # Untrained weights keep ModelConfig's own seed: another `seed` means other episodes, not another model.
+    name = model.name if model.base is None else model.base
+    unnorm_key = model.unnorm_key
+    if unnorm_key is None and name in PUBLISHED_MODELS:
+        unnorm_key = config.suite.name
+    return ModelConfig(
+        name=name,
+        checkpoint=model.checkpoint,
+        revision=model.revision,
+        unnorm_key=unnorm_key,
+        dtype=model.dtype,
+        decode=model.decode,
+        runtime=model.runtime,
+        num_open_loop_steps=model.num_open_loop_steps,
+        device=device,
     )
 
 

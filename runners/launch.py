@@ -20,6 +20,7 @@ from runners.build import (
     build_arms,
     build_observers,
     build_simulator,
+    check_robot,
     resolve_device,
     seed_everything,
 )
@@ -70,6 +71,7 @@ class _InterruptedRun(Exception):
 def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     """Roll out what is missing; the run's folder, or None for a dry run."""
     config = run.config
+    check_robot(config)
     seed_everything(config.seed)
     simulator = build_simulator(config)
     plan = make_plan(config, simulator)

@@ -24,8 +24,16 @@ if __package__ in (None, ""):  # run from a checkout that is not installed, as o
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vlacache.bench.benchmark import Benchmark, run_benchmark
-from vlacache.bench.command import add_model_options, add_random_options, build_model, parse_variants
+from vlacache.bench.command import (
+    add_model_options,
+    add_random_options,
+    build_model,
+    one_line_errors,
+    parse_variants,
+)
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
+from vlacache.bench.ladder import SCRIPT, arm_names, choose_names
+from vlacache.bench.memory import ladder_memory
 from vlacache.bench.trace import DEFAULT_TRACE, AttentionTrace
 from vlacache.models.factory import LoadedModel
 
@@ -65,32 +73,38 @@ def default_output(benchmark: Benchmark) -> Path:
     return Path(__file__).resolve().parent.parent / "results" / "bench" / f"{name}.json"
 
 
+def run(args: argparse.Namespace) -> Benchmark:
+    """Load what the command line names and measure it."""
+    variants = parse_variants(args.compare)
+    only = None if args.arms is None else [name.strip() for name in args.arms.split(",")]
+    arms = choose_names(arm_names(variants), only)
+    episode = RecordedEpisode.load(args.episode)
+    loaded = build_model(args, ladder_memory(len(arms), has_maps=SCRIPT in arms))
+    trace = choose_trace(args.trace, loaded)
+    observations = episode.observations(loaded.num_open_loop_steps, loaded.info.views)[: args.calls]
+    if args.still:
+        observations = [dataclasses.replace(observations[0], step=other.step) for other in observations]
+    return run_benchmark(
+        loaded,
+        observations,
+        episode=f"{episode.source}{', first picture only' if args.still else ''}",
+        trace=trace,
+        repeats=args.repeats,
+        only=only,
+        variants=variants,
+        warmup=args.warmup,
+    )
+
+
 def main() -> None:
     """Measure, print, write."""
     args = build_parser().parse_args()
-    try:
-        loaded = build_model(args)
-        episode, trace = RecordedEpisode.load(args.episode), choose_trace(args.trace, loaded)
-        observations = episode.observations(loaded.num_open_loop_steps, loaded.info.views)[: args.calls]
-        if args.still:
-            observations = [dataclasses.replace(observations[0], step=other.step) for other in observations]
-        only = None if args.arms is None else [name.strip() for name in args.arms.split(",")]
-        benchmark = run_benchmark(
-            loaded,
-            observations,
-            episode=f"{episode.source}{', first picture only' if args.still else ''}",
-            trace=trace,
-            repeats=args.repeats,
-            only=only,
-            variants=parse_variants(args.compare),
-            warmup=args.warmup,
-        )
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"bench_latency: {error}")
-    print(benchmark.show())
-    output = args.output or default_output(benchmark)
-    benchmark.write(output)
-    print(f"\nwritten: {output.name} in {output.parent.name}/")
+    with one_line_errors():
+        benchmark = run(args)
+        print(benchmark.show())
+        output = args.output or default_output(benchmark)
+        benchmark.write(output)
+        print(f"\nwritten: {output.name} in {output.parent.name}/")
 
 
 if __name__ == "__main__":

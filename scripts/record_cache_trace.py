@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vlacache.bench.arms import record_trace
-from vlacache.bench.command import add_model_options, build_model
+from vlacache.bench.command import add_model_options, build_model, one_line_errors
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
 from vlacache.bench.trace import DEFAULT_TRACE
 
@@ -28,16 +28,14 @@ def main() -> None:
     parser.add_argument("--episode", type=Path, default=DEFAULT_EPISODE)
     parser.add_argument("--output", type=Path, default=DEFAULT_TRACE)
     args = parser.parse_args()
-    try:
+    with one_line_errors():
+        episode = RecordedEpisode.load(args.episode)
         loaded = build_model(args)
         if loaded.info.weights != "trained":
             raise ValueError(f"expected trained weights, got {loaded.info.weights}: their attention means nothing")
-        episode = RecordedEpisode.load(args.episode)
         observations = episode.observations(loaded.num_open_loop_steps, loaded.info.views)
         trace = record_trace(loaded, observations, episode.source)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"record_cache_trace: {error}")
-    trace.save(args.output)
+        trace.save(args.output)
     shares = trace.entropy_shares
     print(f"{args.output.name}: {trace.source}")
     print(f"{len(trace.steps)} decisions, views {trace.views}, {args.output.stat().st_size / 1e3:.0f} kB")

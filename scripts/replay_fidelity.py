@@ -5,8 +5,9 @@
     python scripts/replay_fidelity.py --model openvla --checkpoint FOLDER --unnorm-key libero_spatial --device cuda
 
 The same observations go through the dense path and through each policy (teacher forcing). First every picture is shown
-twice: a right cache then changes nothing, whatever it reuses. Exit code 1 if a cache fails that. Episodes are recorded
-with scripts/record_episode.py. Writes JSON and prints a table.
+twice: a right cache then changes nothing, whatever it reuses. Exit code 1 if a cache fails that, 2 for bad input; 0
+also where a cache reused nothing, so that there is no verdict about it (the table says so). Episodes are recorded with
+scripts/record_episode.py. Writes JSON and prints a table.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vlacache.bench.command import add_model_options, build_model, parse_options
+from vlacache.bench.command import add_model_options, build_model, one_line_errors, parse_options
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
 from vlacache.bench.fidelity import Fidelity, Replay, StillCheck, check_still, compare, replay
 from vlacache.bench.fidelity_table import fidelity_table, still_table
@@ -74,19 +75,17 @@ def main() -> int:
     parser.add_argument("--tolerance", type=float, default=0.01, help="a call beyond it has diverged")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: results/fidelity/<model>.json")
     args = parser.parse_args()
-    try:
-        loaded = build_model(args)
+    with one_line_errors():
         episodes = [RecordedEpisode.load(path) for path in args.episodes]
+        loaded = build_model(args)
         results, checks = run(loaded, args.cache, episodes, args.calls, args.tolerance)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"replay_fidelity: {error}")
-    info = loaded.info
-    sources = [episode.source for episode in episodes]
-    print(f"{info.name} ({info.weights} weights, {info.checkpoint}, {info.dtype}); {'; '.join(sources)}")
-    print(f"{still_table(checks)}\n\n{fidelity_table(results)}")
-    output = args.output or Path(__file__).resolve().parent.parent / "results" / "fidelity" / f"{info.name}.json"
-    write(output, {"model": asdict(info), "episodes": sources}, results, checks)
-    print(f"\nwritten: {output.name} in {output.parent.name}/")
+        info = loaded.info
+        sources = [episode.source for episode in episodes]
+        print(f"{info.name} ({info.weights} weights, {info.checkpoint}, {info.dtype}); {'; '.join(sources)}")
+        print(f"{still_table(checks)}\n\n{fidelity_table(results)}")
+        output = args.output or Path(__file__).resolve().parent.parent / "results" / "fidelity" / f"{info.name}.json"
+        write(output, {"model": asdict(info), "episodes": sources}, results, checks)
+        print(f"\nwritten: {output.name} in {output.parent.name}/")
     return int(any(check.passed is False for check in checks))
 
 

@@ -87,7 +87,11 @@ class InferenceStats:
     ``prefill_macs`` the decoder's share. ``reuse_ratio`` is reused (layer, vision token) pairs / all such pairs.
     ``fallback`` says why nothing was reused: ``cold``, ``prompt_changed``, ``cameras_changed``, ``refresh``,
     ``break_even``, ``policy_none``, or None when the cache was used. ``accepted_tokens`` counts the decode steps that
-    the draft saved (speculative decoding), None for a call without a draft.
+    the draft saved (speculative decoding), None for a call without a draft. ``is_warmup``: a first call, or one that
+    ran something in another way than later calls will (a shape whose graph is captured after it); its times count for
+    nothing. ``runtime`` says how the call was launched: ``eager``, ``graphs``, or graphs with what ran without them
+    (``graphs, 3 refused``); None where nothing is launched (a scripted policy). ``peak_memory_bytes`` is of the process
+    so far: reserved by the allocator on a GPU, graphs' memory included, or the resident set on a CPU.
     """
 
     preprocess_ms: float = 0.0
@@ -109,6 +113,7 @@ class InferenceStats:
     is_warmup: bool = False
     fallback: str | None = None
     accepted_tokens: int | None = None
+    runtime: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,11 @@ def mean_accepted_tokens(calls: pd.DataFrame) -> float | None:
     return mean_or_none(calls["accepted_tokens"].dropna())
 
 
+def runtimes(calls: pd.DataFrame) -> list[str]:
+    """How the calls were launched, every way that occurs; empty for records that do not say."""
+    return sorted(map(str, calls["runtime"].dropna().unique()))
+
+
 def mean_or_none(values: pd.Series) -> float | None:
     """Mean, or None of nothing."""
     return None if len(values) == 0 else float(values.to_numpy(dtype=float).mean())

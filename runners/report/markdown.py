@@ -39,8 +39,9 @@ _DEFINITIONS = """\
 - **success**: share of pairs, 95 % Wilson interval. **Difference**: policy minus baseline, Tango's score interval for
   paired rates; p from the exact McNemar test. The tasks are taken as fixed, not as a sample of tasks.
 - **latency**: synchronised on both sides; deciding what to reuse is inside the total. Warm-up calls are made before
-  the first episode and not recorded; a recorded one is left out and counted. Cold calls (the first of an episode) are
-  in. Only calls made in this run count.
+  the first episode and not recorded; a recorded one is left out and counted, on a GPU also every call that met a
+  shape whose graph was captured only after it. Cold calls (the first of an episode) are in. Only calls made in this
+  run count.
 - **speed-up**: mean time of the baseline's calls / mean time of the policy's calls over the pairs timed in both arms,
   cold calls and dense fallbacks included; 95 % bootstrap interval that draws pairs (2000 draws, seed 0). The ratio of
   the medians beside it is that of the usual call and does not see a minority of slow ones.
@@ -141,6 +142,8 @@ def _latency_table(summary: Mapping[str, Any]) -> str:
     if any(summary["accepted_tokens"][arm] is not None for arm in arms):
         accepted = [figure(summary["accepted_tokens"][arm], 2) for arm in arms]
         rows.append(["draft tokens accepted (decode steps saved), mean", *accepted])
+    if any(how != "eager" for arm in arms for how in summary["runtime"][arm]):
+        rows.append(["launched as", *(" / ".join(summary["runtime"][arm]) or "unknown" for arm in arms)])
     for label, name in (("timed calls", "timed"), ("of them cold", "cold"), ("warm-up left out", "warmup_excluded")):
         if name != "warmup_excluded" or any(calls[arm][name] > 0 for arm in arms):
             rows.append([label, *(str(calls[arm][name]) for arm in arms)])

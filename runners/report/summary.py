@@ -196,6 +196,7 @@ def _summarize_cache(calls: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]
         "flops": {arm: None if value is None else 2.0 * value for arm, value in macs.items()},
         "prefill_macs": {arm: ledger.mean_macs(arms[arm], "prefill_macs") for arm in ARMS},
         "accepted_tokens": {arm: ledger.mean_accepted_tokens(arms[arm]) for arm in ARMS},
+        "runtime": {arm: ledger.runtimes(ledger.timed_calls(arms[arm])) for arm in ARMS},
         "prompt_tokens": {arm: ledger.max_or_none(arms[arm]["num_prompt_tokens"]) for arm in ARMS},
         # Both arms live in one process and the peak is never reset: one number for the run, none for an arm.
         "process_peak_memory_bytes": ledger.max_or_none(calls["peak_memory_bytes"]),

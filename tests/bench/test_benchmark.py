@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bench.scripts import load_script
+from vlacache.bench import roofline
 from vlacache.bench.benchmark import run_benchmark
 from vlacache.bench.command import parse_variants
-from vlacache.bench.compare import Call, Measured, measure, timed_call
+from vlacache.bench.compare import Call, Measured, measure, summarize, timed_call
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
 from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
 from vlacache.bench.roofline import DeviceRates
+from vlacache.bench.table import ladder_table
 from vlacache.bench.targets import SPECULATIVE, Target, check_speculation, check_targets
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
@@ -30,6 +32,13 @@ from vlacache.models.twin import write_openvla_twin
 from vlacache.types import STAGES, ActionChunk, InferenceStats, Observation
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def small_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates are needed here, not right ones: ``test_roofline`` measures with the real sizes."""
+    monkeypatch.setitem(roofline.COPY_BYTES, "cpu", 1 << 20)
+    monkeypatch.setitem(roofline.GEMM_SIDE, "cpu", 128)
 
 
 def measured(total_ms: list[float], fallbacks: list[str | None], macs: int = 100) -> Measured:
@@ -58,6 +67,27 @@ def test_rung_compares_warm_calls_frame_by_frame(twins: dict[str, LoadedModel]) 
     assert script.against_dense == pytest.approx(1 / 3)
     assert script.floor_ms == build_rung(DENSE, arms, model, rates).floor_ms, "eager rungs have the dense floor"
     assert script.macs == 400 and rung.floor_gain > 1
+
+
+def test_calls_that_met_a_new_shape_are_in_no_figure(twins: dict[str, LoadedModel]) -> None:
+    """A graph's first use runs eagerly inside the timed call: left out, in both arms' frame, and counted below."""
+    slow = measured([50.0, 900.0, 10.0, 10.0], ["cold", None, None, None])
+    first_use = replace(slow.calls[0][1].stats, is_warmup=True, runtime="graphs")
+    slow.calls[0][1] = replace(slow.calls[0][1], stats=first_use)
+    last = slow.calls[0][-1]
+    slow.calls[0][-1] = replace(last, stats=replace(last.stats, runtime="graphs, 3 refused"))
+    arms = {DENSE: measured([50.0, 20.0, 20.0, 20.0], ["policy_none"] * 4), "adaptive": slow}
+    rungs = {name: build_rung(name, arms, twins["openvla"].model, DeviceRates(1e15, {"float32": 1e4})) for name in arms}
+    row = summarize("adaptive", slow, arms[DENSE])
+    assert (rungs["adaptive"].total_ms, rungs["adaptive"].against_dense, row.end_to_end) == (10.0, 2.0, 2.0)
+    assert row.p90_ms < 100 and row.episode == pytest.approx((50 + 20 + 20) / (50 + 10 + 10))
+    assert (rungs["adaptive"].warmup_calls, rungs[DENSE].warmup_calls) == (1, 0)
+    table = ladder_table(rungs.values())
+    assert "left out, met a shape for the first time: adaptive 1 calls" in table
+    assert "launched as graphs, 3 refused: adaptive" in table and "launched as unknown: dense" in table
+    slow.calls[0][2:] = [slow.calls[0][1]] * 2
+    with pytest.raises(ValueError, match="expected calls after the warm-up, got none"):
+        slow.used_cache()
 
 
 @pytest.mark.parametrize("name", sorted(PROMPT_IDS))
@@ -138,10 +168,7 @@ def test_warm_up_is_left_out_and_arms_take_turns() -> None:
 
 
 def test_results_are_named_by_model_and_device(repo_root: Path, twins: dict[str, LoadedModel]) -> None:
-    spec = importlib.util.spec_from_file_location("bench_latency", repo_root / "scripts" / "bench_latency.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script(repo_root, "bench_latency")
     random = replace(twins["openvla"].info, checkpoint="random, 7b")
     names = {"openvla_nvidia_h100.json": twins["openvla"].info, "openvla_random_7b_nvidia_h100.json": random}
     for expected, info in names.items():
@@ -167,7 +194,10 @@ def test_speculation_is_judged_by_what_was_accepted() -> None:
     """Calls without a draft (None) count for neither goal."""
 
     def calls(total_ms: list[float], accepted: list[int | None]) -> Measured:
-        stats = [SimpleNamespace(total_ms=t, accepted_tokens=a) for t, a in zip(total_ms, accepted, strict=True)]
+        stats = [
+            SimpleNamespace(total_ms=t, accepted_tokens=a, is_warmup=False)
+            for t, a in zip(total_ms, accepted, strict=True)
+        ]
         return Measured([[Call(s, 0.0, None) for s in stats]])  # type: ignore[arg-type]
 
     arms = {
@@ -237,18 +267,19 @@ def test_command_line_on_an_uninstalled_checkout(repo_root: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     data = json.loads(output.read_text())
     assert [rung["arm"] for rung in data["rungs"]] == ["eager+attentions", "dense", "adaptive"]
-    assert data["schema_version"] == 2 and data["rates"]["macs_per_s"]["float32"] > 0
+    assert data["schema_version"] == 3 and data["rates"]["macs_per_s"]["float32"] > 0
     assert len(data["total_ms"]["dense"]) == 1 and len(data["total_ms"]["dense"][0]) == 2
     assert f"{data['rungs'][1]['total_ms']:.2f}" in done.stdout
 
 
-def test_the_recorder_refuses_untrained_weights(repo_root: Path, tmp_path: Path) -> None:
+def test_the_recorder_refuses_untrained_weights(
+    repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     twin = tmp_path / "twin"
     write_openvla_twin(twin, "openvla")
-    command = [
-        sys.executable, "scripts/record_cache_trace.py", "--model", "openvla", "--checkpoint", str(twin),
-        "--unnorm-key", "libero_spatial", "--device", "cpu", "--output", str(tmp_path / "t.npz"),
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "expected trained weights, got untrained" in done.stderr
+    words = ["--model", "openvla", "--checkpoint", str(twin), "--unnorm-key", "libero_spatial", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["record_cache_trace.py", *words, "--output", str(tmp_path / "t.npz")])
+    with pytest.raises(SystemExit) as caught:
+        load_script(repo_root, "record_cache_trace").main()
+    assert caught.value.code == 2 and "error: expected trained weights, got untrained" in capsys.readouterr().err
     assert not (tmp_path / "t.npz").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.bench.scripts import load_script
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.fidelity import Replay, action_bins, check_still, compare, replay
 from vlacache.bench.fidelity_table import fidelity_table, still_table
@@ -198,11 +198,7 @@ def test_phases_start_again_after_a_release() -> None:
 
 @pytest.fixture(scope="module")
 def script(repo_root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("replay_fidelity", repo_root / "scripts" / "replay_fidelity.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repo_root, "replay_fidelity")
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["right", "broken"])
@@ -237,7 +233,27 @@ def test_command_line(
         (["--episodes", "nowhere.npz"], "nowhere.npz"),
     ],
 )
-def test_bad_words(script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+def test_bad_words(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
     monkeypatch.setattr("sys.argv", ["replay_fidelity.py", "--device", "cpu", "--calls", "2", *words])
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(SystemExit) as caught:
         script.main()
+    shown = capsys.readouterr().err
+    assert caught.value.code == 2 and shown.startswith("error: ") and shown.count("\n") == 1 and message in shown
+
+
+def test_a_cache_that_reused_nothing_is_called_untested(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Exit code 0, for nothing is broken, and a line that cannot be read as a pass."""
+    words = ["--cache", "fixed_ratio:reuse_ratio=0", "--calls", "2", "--output", str(tmp_path / "out.json")]
+    monkeypatch.setattr("sys.argv", ["replay_fidelity.py", "--device", "cpu", *words])
+    assert script.main() == 0
+    shown = capsys.readouterr().out
+    assert "no verdict" in shown and "NOT TESTED: fixed_ratio:reuse_ratio=0 reused nothing" in shown
+    assert "passed" not in shown

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from runners.build import build_arms, build_simulator, resolve_device, seed_everything
-from runners.launch import continue_command, find_unfinished, git_commit, make_plan, make_record, with_model
+from runners.launch import continue_command, find_unfinished, git_commit, launch, make_plan, make_record, with_model
 from runners.overrides import compose_run
 
 
@@ -101,6 +101,26 @@ def test_cogact_takes_its_robot_from_the_statistics(tmp_path, key, camera):
     assert arms.views == (camera,) and arms.baseline.num_open_loop_steps == 1
     with pytest.raises(ValueError, match=r"model\.unnorm_key: expected one of .*got 'toy'"):
         build_arms(compose_run(words).config)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=cogact", "suite=libero_spatial"],
+        ["model=cogact", "suite=libero_spatial", "model.unnorm_key=bridge_orig"],
+        ["model=openvla", "suite=libero_goal", "model.unnorm_key=fractal20220817_data"],
+    ],
+)
+def test_a_model_of_another_robot_is_refused_before_anything_is_loaded(words, monkeypatch, capsys, tmp_path):
+    """One line, exit code 2, no run folder, and no advice to give the same command again."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("build_simulator", "build_arms"):
+        monkeypatch.setattr(f"runners.launch.{name}", lambda *_: pytest.fail("it was built"))
+    run = compose_run([*words, "model.checkpoint=some/where", f"model.revision={'a' * 40}", "device=cpu"])
+    assert launch(run, words) == 2
+    shown = capsys.readouterr()
+    assert "actions are those of a SIMPLER robot" in shown.err and "continue" not in shown.err + shown.out
+    assert not (tmp_path / "results").exists()
 
 
 def test_both_arms_decode_and_run_as_asked():

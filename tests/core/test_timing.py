@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from vlacache.core.timing import StageTimer
+from vlacache.core.transfer import HostCopy
 from vlacache.types import STAGES
 
 
@@ -88,3 +91,46 @@ def test_a_stage_that_raises_is_left(timer: StageTimer) -> None:
     with pytest.raises(KeyError), timer.stage("vision"):
         raise KeyError
     timer.start()
+
+
+def test_marks_are_recorded_on_the_stream_of_the_chosen_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``cuda:1`` while another device is current: an event of the wrong stream would time nothing."""
+    recorded: list[object] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool = False) -> None:
+            pass
+
+        def record(self, stream: object = "of the current device") -> None:
+            recorded.append(stream)
+
+        def elapsed_time(self, other: Event) -> float:
+            return 1.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"stream of {device}")
+    timer = StageTimer(torch.device("cuda:1"))
+    timer.start()
+    with timer.stage("vision"):
+        pass
+    timer.finish()
+    assert recorded == ["stream of cuda:1"] * 4
+
+
+def test_a_copy_waits_on_the_stream_of_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[object] = []
+
+    class Event:
+        def record(self, stream: object = "of the current device") -> None:
+            recorded.append(stream)
+
+    class Host:
+        def copy_(self, source: object, non_blocking: bool) -> None:
+            assert non_blocking
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"stream of {device}")
+    monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: Host())
+    HostCopy(SimpleNamespace(device=torch.device("cuda:1"), shape=(2,), dtype=torch.int64))  # type: ignore[arg-type]
+    assert recorded == ["stream of cuda:1"]

@@ -50,6 +50,8 @@ class EmulatedGraphs:
         num_replays: so far.
     """
 
+    scratch_bytes = 0
+
     def __init__(self) -> None:
         self.num_replays = 0
 
@@ -59,25 +61,29 @@ class EmulatedGraphs:
         for whole, before in capture.before.values():
             whole.copy_(before)  # a real capture runs nothing
 
+        steps = [step for operation in capture.operations for step in _step(*operation)]
+
         def replay() -> None:
             self.num_replays += 1
-            for func, args, kwargs, result in capture.operations:
-                _repeat(func, args, kwargs, result)
+            for step in steps:
+                step()
 
         return replay
 
-    def reserved_bytes(self) -> int:
-        return 0
 
-
-def _repeat(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+def _step(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> list[Callable[[], None]]:
+    """What repeats one operation on the captured memory; nothing for a view, whose memory is what it was."""
     if func._schema.is_mutable:
-        func(*args, **kwargs)
-        return
+        return [lambda: func(*args, **kwargs)]
     inputs = {storage(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
     outputs = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
     if all(storage(x) in inputs for x in outputs):
-        return  # a view: its memory is what it was
-    again = [x for x in tree_leaves(func(*args, **kwargs)) if isinstance(x, Tensor)]
-    for old, new in zip(outputs, again, strict=True):
-        old.copy_(new)
+        return []
+
+    def repeat() -> None:
+        again = func(*args, **kwargs)
+        found = [again] if isinstance(again, Tensor) else [x for x in tree_leaves(again) if isinstance(x, Tensor)]
+        for old, new in zip(outputs, found, strict=True):
+            old.copy_(new)
+
+    return [repeat]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from dataclasses import replace
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.test_speculative import tiny
-from tests.models.twins import loaded, observation, small
+from tests.models.twins import loaded, observation, small, tiny
+from vlacache.bench.compare import timed_call
 from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.policy import CachedPolicy
@@ -138,3 +139,39 @@ def test_memory_stays_as_it_is() -> None:
             policy.infer(observation(step, moved=2 * step))
         reserved.append(torch.cuda.memory_reserved())
     assert reserved[1:] == [reserved[1]] * 3
+
+
+def test_policies_built_after_the_last_one_went_are_captured_again() -> None:
+    """torch gives the graphs' memory pool back with the last graph; the next capture must not join it."""
+    for _ in range(3):
+        policy = arm(on_gpu("tiny_oft", "graphs"), "adaptive")
+        for step in range(3):
+            stats = policy.infer(observation(step, moved=step)).stats
+        store = policy.runtime.graphs  # type: ignore[attr-defined]
+        assert store.num_graphs > 0 and store.num_refused == 0 and stats.runtime == "graphs"
+        del policy, store
+        gc.collect()
+    kept = arm(on_gpu("tiny_oft", "graphs"), "none")
+    kept.infer(observation(0))
+    kept.runtime.graphs.clear()  # type: ignore[attr-defined]
+    kept.infer(observation(0))
+    assert kept.runtime.status == "graphs" and kept.runtime.graphs.num_graphs > 0  # type: ignore[attr-defined]
+
+
+def test_the_peak_of_replayed_graphs_has_their_scratch_memory() -> None:
+    """A replay allocates nothing, yet uses what the eager path allocates."""
+    extra = {}
+    for runtime in ("graphs", "eager"):
+        policy = arm(on_gpu("tiny_openvla", runtime), "none")
+        for _ in range(3):
+            policy.infer(observation(0))
+        extra[runtime] = timed_call(policy, observation(0), torch.device("cuda")).extra_bytes or 0
+        assert (policy.runtime.scratch_bytes > 0) == (runtime == "graphs")
+    print(extra)
+    assert 0.5 * extra["eager"] < extra["graphs"] < 3 * extra["eager"]
+
+
+def test_the_first_call_of_a_shape_is_marked_as_warm_up() -> None:
+    policy = arm(on_gpu("tiny_oft", "graphs"), "none")
+    texts = ("pick up the bowl", "pick up the bowl", "open the drawer and put the red mug in", "pick up the bowl")
+    assert [policy.infer(observation(0, instruction=t)).stats.is_warmup for t in texts] == [True, False, True, False]

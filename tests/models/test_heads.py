@@ -50,7 +50,7 @@ def test_chunk_head_reads_one_step_from_its_own_placeholders() -> None:
 def test_tokenizer_is_small_complete_and_deterministic() -> None:
     tokenizer = TinyTokenizer()
     text = prompt_text("In: What action should the robot take to {instruction}?\nOut:", "Pick up the ketchup ")
-    assert "pick up the ketchup?" in text
+    assert "pick up the ketchup ?" in text, "lower case, nothing else: that is all that the published scripts do"
     ids = tokenizer.encode(text)
     assert ids[0] == 1 and ids == tokenizer.encode(text) and max(ids) < tokenizer.vocab_size == 512
     assert len(tokenizer.encode("äöü 漢字 never seen")) > 3  # byte level: nothing is unknown

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from vlacache.models import hub
+from vlacache.models.cogact.twin import write_cogact_twin
+from vlacache.models.factory import ModelConfig, load_model
 from vlacache.models.hub import find_checkpoint, fingerprint
+from vlacache.models.twin import write_openvla_twin
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -63,3 +66,44 @@ def test_a_fingerprint_follows_the_content(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "notes.txt").write_text("not a weight file")
     assert fingerprint(tmp_path, ("*.safetensors",)) == first
     assert fingerprint(tmp_path, ("*",), ignore=("notes.txt",)) == first
+
+
+@pytest.mark.parametrize(("name", "key"), [("openvla", "libero_spatial"), ("cogact", "bridge_orig")])
+@pytest.mark.parametrize(
+    ("free", "unnorm_key", "message"),
+    [
+        (
+            1 << 20,
+            None,
+            r"hub/twin: expected 0\.0 GiB of free memory on cpu \(weights and 10 %, 0\.0 GiB for more\), got 0\.0",
+        ),
+        (1 << 40, "kitchen", r"model\.unnorm_key: expected one of .* got 'kitchen'"),
+    ],
+)
+def test_weights_are_not_downloaded_in_vain(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    key: str,
+    free: int,
+    unnorm_key: str | None,
+    message: str,
+) -> None:
+    """What the small files tell is checked before the large ones are fetched."""
+    write = {"cogact": lambda: write_cogact_twin(tmp_path), "openvla": lambda: write_openvla_twin(tmp_path, "openvla")}
+    write[name]()
+    fetched: list[str] = []
+
+    def download(repo_id: str, revision: str, patterns: list[str], ignore: list[str]) -> Path:
+        fetched.extend(patterns)
+        return tmp_path
+
+    monkeypatch.setattr(hub, "_download", download)
+    monkeypatch.setattr("vlacache.models.memory.free_memory", lambda device: free)
+    config = ModelConfig(name, "hub/twin", revision=COMMIT, dtype="float32", unnorm_key=unnorm_key or key)
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        load_model(config, lambda sizes, dtype: {"more": sizes.decoder.num_layers})
+    assert fetched and all(pattern.endswith(".json") for pattern in fetched)
+    monkeypatch.setattr("vlacache.models.memory.free_memory", lambda device: 1 << 40)
+    loaded = load_model(ModelConfig(name, "hub/twin", revision=COMMIT, dtype="float32", unnorm_key=key))
+    assert loaded.info.checkpoint == "hub/twin@0123456789ab" and any(not p.endswith(".json") for p in fetched)

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
+from vlacache.models.fields import read_fields
 from vlacache.models.heads import TokenBinHead, detokenize, gripper_to_robosuite, normalize, unnormalize
 from vlacache.models.openvla import load_openvla
 from vlacache.models.policy import CachedPolicy
 from vlacache.models.preprocess import frames_from_observation
 from vlacache.models.prismatic import VLAModel
-from vlacache.models.published import read_config
+from vlacache.models.statistics import read_bounds, read_statistics, select_statistics
 from vlacache.models.weights import open_safetensors
 from vlacache.types import Observation
 
@@ -122,7 +123,9 @@ def test_openvla_whole_call(folders, models, expected, case: str) -> None:
     key = {"case0": "bridge_orig", "case1": "fractal20220817_data"}[case]
     ids = tuple(want[f"{case}.input_ids"][0].tolist())
     loaded = load_model(ModelConfig("openvla", str(folders["openvla"]), dtype="float32", unnorm_key=key, input_ids=ids))
-    loaded.model.config = replace(loaded.model.config, image_steps=("bicubic",))
+    # The oracle's actions are those of the network, before a robot's rules, on the plain image processor's picture.
+    raw = replace(loaded.model.config, image_steps=("bicubic",), views=("agentview",), robot=None)
+    loaded.model.config = raw
     observation = Observation({"agentview": want[f"{case}.image_u8"].numpy()}, "ids decide", None, 0)
     for name in ("none", "adaptive"):
         policy = CachedPolicy(loaded, build_cache_policy(name))
@@ -151,11 +154,14 @@ def test_openvla_greedy_tokens(models, expected, case: str) -> None:
 
 @pytest.mark.parametrize("case", ["case0", "case1"])
 @pytest.mark.parametrize("key", STATS_KEYS)
-def test_actions_from_ids_under_every_statistics(folders, expected, case: str, key: str) -> None:
+def test_actions_from_ids_under_every_statistics(models, folders, expected, case: str, key: str) -> None:
     """Masks in the middle and no mask at all; fp64."""
-    config, want = read_config(folders["openvla"], "openvla", key), expected["openvla"]
+    config, want = models["openvla"].config, expected["openvla"]
+    folder = folders["openvla"]
+    _, statistics = select_statistics(read_statistics(folder, read_fields(folder / "config.json")), key)
+    low, high, mask = read_bounds(statistics, "action", 7)
     values = detokenize(want[f"{case}.greedy_tokens"].numpy(), config.num_tokens, config.num_action_bins)
-    actions = unnormalize(values, config.action_low, config.action_high, config.action_mask, config.action_epsilon)
+    actions = unnormalize(values, low, high, mask)
     np.testing.assert_allclose(actions, want[f"{case}.actions.{key}"].numpy(), rtol=0, atol=1e-9)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +36,16 @@ def test_only_the_first_call_of_a_policy_is_warm_up(twin: LoadedModel) -> None:
         policy.reset(0)
         flags += [policy.infer(observation()).stats.is_warmup for _ in range(2)]
     assert flags == [True, False, False, False]
+
+
+def test_nothing_keeps_a_model_that_was_dropped() -> None:
+    model = loaded(small(TINY_OFT))
+    assert model.model.layout(9) is model.model.layout(9), "made once"
+    policy, alive = CachedPolicy(model, build_cache_policy("none")), weakref.ref(model.model)
+    policy.infer(observation())
+    del model, policy
+    gc.collect()
+    assert alive() is None
 
 
 @pytest.mark.parametrize("config", [TINY_OFT, TINY_OPENVLA], ids=lambda c: c.name)

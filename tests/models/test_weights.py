@@ -155,8 +155,13 @@ def test_an_index_that_disagrees_with_its_shards_is_refused(folder: Path) -> Non
     with pytest.raises(ValueError, match=r"disagree about \['layers.9.bias'\]"):
         open_safetensors(folder)
     index.write_text("{}")
-    with pytest.raises(ValueError, match="expected a weight_map"):
+    with pytest.raises(ValueError, match=r"index\.json: weight_map: expected an object, it is not there"):
         open_safetensors(folder)
+    bad_maps = {"[]": r"weight_map: expected an object, got \[\]", '{"w": 3}': r"expected file names, .*'w'"}
+    for bad, message in bad_maps.items():
+        index.write_text(f'{{"weight_map": {bad}}}')
+        with pytest.raises(ValueError, match=message):
+            open_safetensors(folder)
 
 
 def test_no_weights_at_all(tmp_path: Path) -> None:
@@ -178,6 +183,40 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(1), "trap": Trap()}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="nothing but tensors"):
         open_torch(tmp_path / "evil.pt")
+
+
+def test_a_refused_pickle_says_what_it_holds_and_not_how_to_load_it_all_the_same(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(1), "trap": Trap()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=r"holds _pytest\.outcomes\.\S+, which could run code; it was not") as caught:
+        open_torch(tmp_path / "evil.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(ValueError, match=r"expected text\.pt to be a torch file") as other:
+        open_torch(tmp_path / "text.pt")
+    for error in (caught.value, other.value):
+        assert "weights_only" not in str(error) and "succeed" not in str(error) and "\n" not in str(error)
+        assert error.__cause__ is None and error.__suppress_context__
+
+
+def test_what_is_no_tensor_is_named(tmp_path: Path) -> None:
+    """Also a list of tensors: nothing in a file is passed over in silence."""
+    torch.save({"a": {"w": torch.ones(1), "epoch": 3}, "blocks": [torch.ones(1)], "none": None}, tmp_path / "odd.pt")
+    with pytest.raises(
+        ValueError, match=r"in odd\.pt, got \['a\.epoch \(int\)', 'blocks \(list\)', 'none \(NoneType\)'\]"
+    ):
+        open_torch(tmp_path / "odd.pt")
+    torch.save([torch.ones(1)], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match=r"got \['the file itself \(list\)'\]"):
+        open_torch(tmp_path / "list.pt")
+
+
+def test_missing_keys_are_the_files_own() -> None:
+    """Two keys make one parameter: the one that is absent is named, not the parameter that it would fill."""
+    present = {k: v for k, v in state().items() if k not in ("layers.1.b.weight", "layers.0.bias")}
+    stored = {k: StoredTensor(Path("f"), k, tuple(v.shape), v.dtype) for k, v in present.items()}
+    wanted = {key: tuple(p.shape) for key, p in meta_model().named_parameters()} | {"extra": (1,)}
+    message = r"missing \['layers\.0\.bias', 'layers\.1\.b\.weight'\]; missing for \['extra'\]"
+    with pytest.raises(ValueError, match=message):
+        plan_fill(stored, FUSED, wanted, "ckpt", published=state())
 
 
 def test_a_buffer_on_the_meta_device_is_refused(folder: Path) -> None:

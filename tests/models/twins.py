@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
 from vlacache.models.factory import LoadedModel, ModelInfo, untrained
+from vlacache.models.tiny import TINY_OPENVLA
 from vlacache.models.tokenizer import TinyTokenizer
+from vlacache.models.twin import emphasise_actions
 from vlacache.types import Observation
 
 TOWER = TowerConfig(
@@ -31,10 +36,30 @@ def loaded(config: VLAConfig, seed: int = 0) -> LoadedModel:
     return LoadedModel(model, TinyTokenizer(), info, config.chunk_length)
 
 
+def tiny() -> LoadedModel:
+    """tiny_openvla whose tokens differ from picture to picture."""
+    model = loaded(small(TINY_OPENVLA))
+    emphasise_actions(model.model.head.proj.weight, model.model.config)
+    generator = torch.Generator().manual_seed(0)
+    # Fresh weights hardly mix: the answer would be one token seven times over, for every picture.
+    model.model.embed.weight.copy_(0.5 * torch.randn(model.model.embed.weight.shape, generator=generator))
+    for layer in model.model.decoder.layers:
+        for linear in (layer.qkv, layer.out, layer.down):
+            linear.weight.mul_(3.0)
+    model.model.vision.projector.fc3.weight.mul_(30.0)
+    return model
+
+
+@functools.cache
+def noise(size: int) -> dict[str, NDArray[np.uint8]]:
+    """Two seeded pictures; to be copied."""
+    rng = np.random.default_rng(0)
+    return {name: rng.integers(40, 200, (size, size, 3), dtype=np.uint8) for name in ("agentview", "wrist")}
+
+
 def observation(step: int = 0, *, size: int = 56, instruction: str = "pick up the bowl", moved: int = 0) -> Observation:
     """Two seeded pictures; ``moved`` shifts a bright square by so many pixels."""
-    rng = np.random.default_rng(0)
-    images = {name: rng.integers(40, 200, (size, size, 3), dtype=np.uint8) for name in ("agentview", "wrist")}
+    images = {name: picture.copy() for name, picture in noise(size).items()}
     for picture in images.values():
         picture[10:24, 4 + moved : 18 + moved] = 250
     proprio = np.array([0.0, 0.1, 1.1, 3.0, 0.0, 0.1, 0.02, -0.02], dtype=np.float32)

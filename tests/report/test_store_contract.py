@@ -111,13 +111,32 @@ def test_accepted_drafts_show_where_a_run_drafts(tmp_path: Path) -> None:
         assert ("| draft tokens accepted (decode steps saved), mean | 4.00 | 4.00 |" in text) == (folder == "drafting")
 
 
+def test_a_refused_capture_shows_in_the_report(tmp_path: Path) -> None:
+    """What was really launched, not what was asked for; a call that met a new shape has no time that counts."""
+    with RunStore(tmp_path / "demo", RUN) as store:
+        for arm, how in (("baseline", "graphs"), ("policy", "graphs, 3 refused")):
+            steps = _steps(20.0)
+            for index, warmup, total_ms in ((0, True, 900.0), (3, False, 20.0)):
+                call = steps[index].call
+                assert call is not None
+                call = replace(call, runtime=how if index else "graphs", is_warmup=warmup, total_ms=total_ms)
+                steps[index] = replace(steps[index], call=call)
+            store.append(_record(arm), steps)
+    summary = write_report(tmp_path / "demo")
+    assert summary["runtime"] == {"baseline": ["graphs"], "policy": ["graphs, 3 refused"]}
+    assert summary["calls"]["policy"]["warmup_excluded"] == 1 and summary["latency_ms"]["policy"]["mean"] == 20.0
+    assert "| launched as | graphs | graphs, 3 refused |" in (tmp_path / "demo" / "report.md").read_text()
+
+
 def test_records_from_before_a_column_still_load(tmp_path: Path) -> None:
     with RunStore(tmp_path / "demo", RUN) as store:
         store.append(_record("baseline"), _steps(40.0))
         store.append(_record("policy"), _steps(20.0))
     for file in (tmp_path / "demo" / "steps").glob("*.parquet"):
         table = pq.read_table(file)
-        pq.write_table(table.drop_columns("accepted_tokens"), file)
+        pq.write_table(table.drop_columns(["accepted_tokens", "runtime"]), file)
     frames = load_run(tmp_path / "demo")
     assert frames.steps["accepted_tokens"].isna().all()
-    assert write_report(tmp_path / "demo")["accepted_tokens"] == {"policy": None, "baseline": None}
+    summary = write_report(tmp_path / "demo")
+    assert summary["accepted_tokens"] == {"policy": None, "baseline": None}
+    assert summary["runtime"] == {"policy": [], "baseline": []}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vlacache.bench.compare import Measured, Row, measure, summarize
-from vlacache.bench.ladder import DENSE, EAGER, SCRIPT, Rung, build_arms, build_rung
+from vlacache.bench.ladder import DENSE, EAGER, SCRIPT, Rung, build_arms, build_rung, choose_names
 from vlacache.bench.roofline import DeviceRates, measure_rates, weight_bytes
 from vlacache.bench.table import ladder_table, policy_table, stage_line
 from vlacache.bench.targets import Target, check_speculation, check_targets
@@ -23,7 +23,7 @@ from vlacache.models.factory import LoadedModel, ModelInfo
 from vlacache.models.policy import CachedPolicy
 from vlacache.types import Observation, Policy
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -99,48 +99,57 @@ def run_benchmark(
     Raises:
         ValueError: an arm of ``only`` that does not exist, or fewer than two observations (all calls would be cold).
     """
-    if len(observations) < 2:
-        raise ValueError(f"benchmark: expected at least 2 policy calls, got {len(observations)}")
-    model = loaded.model
-    info = loaded.info
-    fitted = None if trace is None else trace.fit(info.views, info.grid, info.num_layers, model.device)
-    arms = choose_arms(build_arms(loaded, fitted, observations[0], variants), only)
-    rates = measure_rates(model)
-    measured = measure(arms, observations, episodes=repeats, warmup=warmup, device=model.device)
-    rungs = {name: build_rung(name, measured, model, rates) for name in arms}
-    cached = [name for name in arms if name not in (SCRIPT, EAGER)]
-    rows = {name: summarize(name, measured[name], measured[DENSE]) for name in cached}
-    targets = check_targets(rungs, rows, info.name, model.device.type)
-    targets += check_speculation(measured, model.config.num_action_tokens - 1)
+    device = loaded.model.device
+    arms = chosen_arms(loaded, trace, observations, only, variants)
+    rates = measure_rates(loaded.model)
+    measured = measure(arms, observations, episodes=repeats, warmup=warmup, device=device)
+    rungs, rows, targets = summarize_arms(loaded, measured, rates)
     return Benchmark(
-        model=info,
-        weight_bytes=weight_bytes(model),
-        machine=machine(model.device),
+        model=loaded.info,
+        weight_bytes=weight_bytes(loaded.model),
+        machine=machine(device),
         rates=rates,
         episode=episode,
         decisions=decisions(loaded, trace),
         calls=len(observations),
         repeats=repeats,
-        rungs=list(rungs.values()),
-        rows=list(rows.values()),
-        targets=[] if info.checkpoint == "random, tiny" else targets,  # a twin of that size meets no goal of a 7B model
+        rungs=rungs,
+        rows=rows,
+        targets=targets,
         sampled_entropy_error=entropy_error(loaded, observations[:5]),
         total_ms=totals(measured),
     )
 
 
-def choose_arms(arms: dict[str, Policy], only: Sequence[str] | None) -> dict[str, Policy]:
-    """The arms of that name and every dense one; all where ``only`` is None.
+def chosen_arms(
+    loaded: LoadedModel,
+    trace: AttentionTrace | None,
+    observations: Sequence[Observation],
+    only: Sequence[str] | None,
+    variants: Mapping[str, Any] | None,
+) -> dict[str, Policy]:
+    """The arms to measure; see ``run_benchmark``."""
+    if len(observations) < 2:
+        raise ValueError(f"benchmark: expected at least 2 policy calls, got {len(observations)}")
+    info = loaded.info
+    fitted = None if trace is None else trace.fit(info.views, info.grid, info.num_layers, loaded.model.device)
+    built = build_arms(loaded, fitted, observations[0], variants)
+    return {name: built[name] for name in choose_names(list(built), only)}
 
-    Raises:
-        ValueError: an arm that does not exist.
-    """
-    if only is None:
-        return arms
-    unknown = sorted(set(only) - set(arms))
-    if unknown:
-        raise ValueError(f"--arms: expected some of {list(arms)}, got {unknown}")
-    return {name: arm for name, arm in arms.items() if name in only or name.startswith(DENSE)}
+
+def summarize_arms(
+    loaded: LoadedModel, measured: dict[str, Measured], rates: DeviceRates
+) -> tuple[list[Rung], list[Row], list[Target]]:
+    """Both tables and the goals; a twin of the tiny size is held to none of a 7B model's."""
+    model, info = loaded.model, loaded.info
+    rungs = {name: build_rung(name, measured, model, rates) for name in measured}
+    cached = [name for name in measured if name not in (SCRIPT, EAGER)]
+    rows = {name: summarize(name, measured[name], measured[DENSE]) for name in cached}
+    targets: list[Target] = []
+    if info.checkpoint != "random, tiny":
+        targets = check_targets(rungs, rows, info.name, model.device.type)
+        targets += check_speculation(measured, model.config.num_action_tokens - 1)
+    return list(rungs.values()), list(rows.values()), targets
 
 
 def totals(measured: dict[str, Measured]) -> dict[str, list[list[float]]]:

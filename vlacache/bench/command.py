@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from vlacache.bench.random_weights import PROMPT_IDS, random_model
 from vlacache.models.factory import LoadedModel, ModelConfig, choose_dtype, load_model, shipped_models
+from vlacache.models.memory import Beside, nothing_beside
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, dtype: str = "auto") -> None:
@@ -33,15 +37,34 @@ def add_random_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="7b", choices=["7b", "tiny"], help="of --random-weights")
 
 
-def build_model(args: argparse.Namespace) -> LoadedModel:
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the script with one line, ``error: <reason>``, and exit code 2 for what the caller can mend.
+
+    That is bad input (``ValueError``), a file (``OSError``), or a state that nothing can go on from (``RuntimeError``:
+    too little memory, a hub out of reach, actions that are not finite). Anything else is a fault of ours and keeps its
+    traceback.
+    """
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {reason}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def build_model(args: argparse.Namespace, beside: Beside = nothing_beside) -> LoadedModel:
     """The model of a command line.
+
+    Args:
+        beside: what the script is going to hold on the device too.
 
     Raises:
         ValueError: an option that does not exist, or one that random weights do not have.
     """
     options = parse_options(args.option)
     if getattr(args, "random_weights", False):
-        return _random(args, options)
+        return _random(args, options, beside)
     _refuse_unknown(options, ModelConfig)
     default = "builtin" if args.model in shipped_models() else None
     checkpoint = {"auto": default, "none": None}.get(args.checkpoint, args.checkpoint)
@@ -49,7 +72,7 @@ def build_model(args: argparse.Namespace) -> LoadedModel:
         "checkpoint": checkpoint, "revision": args.revision, "unnorm_key": args.unnorm_key, "dtype": args.dtype,
         "device": args.device, **options,
     }  # fmt: skip
-    return load_model(ModelConfig(args.model, **settings))
+    return load_model(ModelConfig(args.model, **settings), beside)
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
@@ -84,14 +107,15 @@ def parse_variants(words: list[str]) -> dict[str, Any]:
     return variants
 
 
-def _random(args: argparse.Namespace, options: dict[str, Any]) -> LoadedModel:
+def _random(args: argparse.Namespace, options: dict[str, Any], beside: Beside) -> LoadedModel:
     if args.checkpoint != "auto":
         raise ValueError("--random-weights: expected no --checkpoint beside it")
     # How calls are run (decode, runtime ...) is said by the loaded model; what it is, by the flags.
     _refuse_unknown(options, LoadedModel)
     device = torch.device(args.device)
     dtype = choose_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
-    return dataclasses.replace(random_model(args.model, args.scale, device=device, dtype=dtype), **options)
+    model = random_model(args.model, args.scale, device=device, dtype=dtype, beside=beside)
+    return dataclasses.replace(model, **options)
 
 
 def _refuse_unknown(options: dict[str, Any], kind: Any, flag: str = "--option") -> None:

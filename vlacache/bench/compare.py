@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vlacache.bench.roofline import synchronize
+from vlacache.models.policy import CachedPolicy
 from vlacache.types import STAGES, InferenceStats, Observation, Policy
 
 
@@ -20,7 +21,8 @@ class Call:
 
     Attributes:
         wall_ms: of the whole ``infer``, device synchronised on both sides.
-        extra_bytes: device memory it needed at its peak beyond what was held before it; None on a CPU.
+        extra_bytes: device memory it needed at its peak beyond what was held before it, the scratch memory of replayed
+            graphs included (they use it without allocating it; at most their largest); None on a CPU.
     """
 
     stats: InferenceStats
@@ -44,15 +46,26 @@ class Measured:
 
     def accepted(self) -> NDArray[np.float64]:
         """float64[episodes, calls]: decode steps that a draft saved; NaN for a call without a draft."""
-        # Stats have the field from the version on that decodes speculatively.
         saved = [[c.stats.accepted_tokens for c in episode] for episode in self.calls]
         return np.array(saved, dtype=float)
 
+    def counts(self) -> NDArray[np.bool_]:
+        """bool[episodes, calls]: calls that did not warm up; a new shape can still come after the warm-up."""
+        return np.array([[not c.stats.is_warmup for c in episode] for episode in self.calls], dtype=bool)
+
     def used_cache(self) -> NDArray[np.bool_]:
-        """bool[episodes, calls]: calls that reused something; all but the cold ones of an arm that never did."""
+        """bool[episodes, calls]: calls that count and reused something; all but the cold ones of an arm without any.
+
+        Raises:
+            ValueError: every call but the cold ones warmed up.
+        """
         why = np.array([[c.stats.fallback or "used" for c in episode] for episode in self.calls])
-        used: NDArray[np.bool_] = why == "used"
-        return used if used.any() else why != "cold"
+        counts = self.counts()
+        used: NDArray[np.bool_] = (why == "used") & counts
+        used = used if used.any() else (why != "cold") & counts
+        if not used.any():
+            raise ValueError("benchmark: expected calls after the warm-up, got none; give more --warmup or --repeats")
+        return used
 
     def extra_bytes(self) -> int | None:
         """The most that any call needed; None on a CPU."""
@@ -100,7 +113,10 @@ def timed_call(policy: Policy, observation: Observation, device: torch.device) -
     stats = policy.infer(observation).stats
     synchronize(device)
     wall_ms = (time.perf_counter() - start) * 1e3
-    return Call(stats, wall_ms, torch.cuda.max_memory_allocated(device) - held if on_gpu else None)
+    if not on_gpu:
+        return Call(stats, wall_ms, None)
+    scratch = policy.runtime.scratch_bytes if isinstance(policy, CachedPolicy) else 0
+    return Call(stats, wall_ms, torch.cuda.max_memory_allocated(device) - held + scratch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +157,7 @@ def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Ro
         name: paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")
     }
     episode, low, high = _episode_ratio(ours, baseline, seed)
-    total, decide = ours.column("total_ms"), _where(ours, "decide_ms", used)
+    total, decide = ours.column("total_ms")[ours.counts()], _where(ours, "decide_ms", used)
     return Row(
         arm=arm,
         reuse_ratio=float(_where(ours, "reuse_ratio", used).mean()),
@@ -150,7 +166,7 @@ def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Ro
         p90_ms=float(np.percentile(total, 90)),
         prefill_ms=float(np.median(_where(ours, "prefill_ms", used))),
         decide_ms=float(np.median(decide)),
-        decide_share=float(np.median(decide) / np.median(_where(baseline, "total_ms", used))),
+        decide_share=float(np.median(decide) / np.median(_where(baseline, "total_ms", used & baseline.counts()))),
         end_to_end=ratio["total_ms"],
         prefill=ratio["prefill_ms"],
         ideal_end_to_end=ratio["macs"],
@@ -169,8 +185,9 @@ def _where(measured: Measured, name: str, used: NDArray[np.bool_]) -> NDArray[np
 
 
 def paired_ratio(ours: Measured, baseline: Measured, name: str, used: NDArray[np.bool_]) -> float:
-    """Median over the ``used`` calls of baseline / ours on the same frame."""
-    return float(np.median(_where(baseline, name, used) / _where(ours, name, used)))
+    """Median over the ``used`` calls of baseline / ours on the same frame; warm-up of either left out."""
+    counts = used & baseline.counts() & ours.counts()
+    return float(np.median(_where(baseline, name, counts) / _where(ours, name, counts)))
 
 
 def _episode_ratio(ours: Measured, baseline: Measured, seed: int, draws: int = 2000) -> tuple[float, float, float]:
@@ -178,7 +195,10 @@ def _episode_ratio(ours: Measured, baseline: Measured, seed: int, draws: int = 2
 
     Episodes are resampled, not calls: calls of one repetition share the machine's mood.
     """
-    per_episode = baseline.column("total_ms").sum(axis=1) / ours.column("total_ms").sum(axis=1)
+    counts = ours.counts() & baseline.counts()
+    kept = counts.any(axis=1)
+    times = [np.where(counts, arm.column("total_ms"), 0.0).sum(axis=1)[kept] for arm in (baseline, ours)]
+    per_episode = times[0] / times[1]
     rng = np.random.default_rng(seed)
     picks = rng.integers(0, len(per_episode), (draws, len(per_episode)))
     medians = np.median(per_episode[picks], axis=1)

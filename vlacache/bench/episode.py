@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from vlacache.types import Observation
 
 DEFAULT_EPISODE = Path(__file__).parent / "data" / "libero_spatial_t00_i000.npz"
+
+
+def open_arrays(path: Path, what: str) -> NpzFile:
+    """Open an ``.npz``.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: another kind of file, or a damaged one; ``what`` was expected.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected {what}, there is no such file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path.name}: expected {what} (.npz), got another kind of file or a part of one")
+    opened: NpzFile = np.load(path, allow_pickle=False)
+    return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +80,7 @@ class RecordedEpisode:
         Raises:
             FileNotFoundError: no such file. ValueError: not a recorded episode.
         """
-        with np.load(path, allow_pickle=False) as data:
+        with open_arrays(path, "a recorded episode") as data:
             missing = {"difference", "proprio", "views", "instruction", "source"} - set(data)
             if missing:
                 raise ValueError(f"{path.name}: expected a recorded episode, it lacks {sorted(missing)}")

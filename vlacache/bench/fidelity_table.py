@@ -38,7 +38,22 @@ def still_table(checks: Sequence[StillCheck]) -> str:
         worst = f"largest difference {check.max_abs:.2g}, of K/V {check.kv_error:.2g}{limit}"
         verdict = f"{words[check.passed]:10} {check.cache:{width}}"
         lines.append(f"{verdict} same picture twice: {check.reuse_ratio:4.0%} reused, {worst}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_without_verdict(checks)])
+
+
+def _without_verdict(checks: Sequence[StillCheck]) -> list[str]:
+    """Which caches this run says nothing about, and why; a line that is not red is not yet a pass."""
+    idle = [check.cache for check in checks if check.passed is None and check.tolerance is not None]
+    rounded = [check.cache for check in checks if check.tolerance is None]
+    lines = []
+    if idle:
+        lines.append(
+            f"NOT TESTED: {', '.join(idle)} reused nothing, so a fault of the cache could not have shown; lower its "
+            "thresholds (--cache name:key=value) or take another episode"
+        )
+    if rounded:
+        lines.append(f"NOT TESTED: {', '.join(rounded)}: rounding alone exceeds any limit; use --dtype float32")
+    return lines
 
 
 def _errors(errors: Errors, reuse: float | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from vlacache.types import STAGES, Observation, Policy
 #: The rungs below the cache policies. All others are compared with DENSE.
 SCRIPT, EAGER, DENSE = "eager+attentions", "eager", "dense"
 POLICIES = ("adaptive", "paper", "official", "static", "static_task")
+#: Policies with a rung that decides alike and reuses nothing: those that read attention.
+AT_ZERO = ("adaptive", "paper", "official")
 FIXED_RATIOS = (0.2, 0.4, 0.6, 0.8)
 #: A call with this many times fewer MACs than the dense one: what the speed of the cached path is judged by.
 MAC_RATIO = 1.5
@@ -38,6 +40,28 @@ def at_zero(policy: str) -> str:
 def variant(key: str, value: object) -> str:
     """Name of a dense rung that is loaded differently."""
     return f"{DENSE}, {key}={value}"
+
+
+def arm_names(variants: Mapping[str, Any] | None = None) -> list[str]:
+    """Names of ``build_arms``, known before there is a model (it leaves out the last where no reuse gives it)."""
+    policies = [n for name in POLICIES for n in ([at_zero(name)] if name in AT_ZERO else []) + [name]]
+    fixed = [f"fixed_ratio={ratio}" for ratio in FIXED_RATIOS]
+    dense = [variant(key, value) for key, value in (variants or {}).items()]
+    return [SCRIPT, EAGER, DENSE, *dense, *policies, *fixed, MAC_RATIO_ARM]
+
+
+def choose_names(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
+    """The names in ``only`` and every dense one; all where ``only`` is None.
+
+    Raises:
+        ValueError: an arm that does not exist.
+    """
+    if only is None:
+        return list(names)
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise ValueError(f"--arms: expected some of {list(names)}, got {unknown}")
+    return [name for name in names if name in only or name.startswith(DENSE)]
 
 
 def build_arms(
@@ -60,7 +84,7 @@ def build_arms(
     for name in POLICIES:
         cache = build_cache_policy(name)
         assert isinstance(cache, ReusePolicy)
-        if name in ("adaptive", "paper", "official"):
+        if name in AT_ZERO:
             arms[at_zero(name)] = policy_arm(loaded, ReuseNothing.around(cache), trace)
         arms[name] = policy_arm(loaded, cache, trace)
     ratios = {f"fixed_ratio={ratio}": ratio for ratio in FIXED_RATIOS}
@@ -100,6 +124,7 @@ class Rung:
         distance: total_ms / floor. floor_gain: floor of dense / own floor.
         share_of_floor_gain: against_dense / floor_gain.
         accepted_tokens: mean number of decode steps that a draft saved; None without drafts.
+        runtime: how its calls were launched at the end. warmup_calls: timed calls that warmed up and are in no figure.
     """
 
     arm: str
@@ -119,6 +144,8 @@ class Rung:
     floor_gain: float
     share_of_floor_gain: float
     accepted_tokens: float | None
+    runtime: str | None
+    warmup_calls: int
 
 
 def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rates: DeviceRates) -> Rung:
@@ -148,6 +175,8 @@ def build_rung(arm: str, measured: Mapping[str, Measured], model: VLAModel, rate
         floor_gain=floor_gain,
         share_of_floor_gain=against_dense / floor_gain,
         accepted_tokens=None if np.isnan(accepted).all() else float(np.nanmean(accepted)),
+        runtime=ours.calls[-1][-1].stats.runtime,
+        warmup_calls=int((~ours.counts()).sum()),
     )
 
 

@@ -14,9 +14,9 @@ from vlacache.core.flops import decode_macs, prefill_macs
 from vlacache.core.timing import StageTimer
 from vlacache.models.cogact.diffusion import episode_noise
 from vlacache.models.cogact.head import DiffusionHead
-from vlacache.models.cogact.postprocess import EpisodePostprocess
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import L1ChunkHead, TokenBinHead, detokenize, gripper_to_robosuite, normalize, unnormalize
+from vlacache.models.heads import L1ChunkHead, TokenBinHead, detokenize, normalize
+from vlacache.models.postprocess import build_postprocess
 from vlacache.models.preprocess import frames_from_observation, proprio_from_observation
 from vlacache.models.tokenizer import prompt_text
 from vlacache.types import ActionChunk, ActionSpec, InferenceStats, Observation
@@ -54,15 +54,14 @@ class PlainPolicy:
         self._device = loaded.model.device
         self._decoder = PlainDecoder(loaded.model.decoder)
         self._timer = StageTimer(self._device)
-        self._commands = EpisodePostprocess(self._config) if self._config.head == "diffusion" else None
+        self._postprocess = build_postprocess(self._config)
         self._seed = 0
         self._is_first_call = True
 
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
         self._seed = seed
-        if self._commands is not None:
-            self._commands.reset()
+        self._postprocess.reset()
 
     @torch.inference_mode()
     def infer(self, observation: Observation) -> ActionChunk:
@@ -80,7 +79,7 @@ class PlainPolicy:
             hidden = self._forward(embeds, cache)
         actions = self._act(hidden, cache, observation.step, ids.numel())
         with timer.stage("postprocess"):
-            executed = self._executed(actions, observation.instruction)
+            executed = self._postprocess.executed(actions, observation.instruction).astype(np.float32)
         stats = self._stats(timer.finish(), embeds.shape[1])
         self._is_first_call = False
         return ActionChunk(executed, stats)
@@ -133,16 +132,6 @@ class PlainPolicy:
             ids.append(int(best))
         return np.array(ids)
 
-    def _executed(self, actions: NDArray[np.floating], instruction: str) -> NDArray[np.float32]:
-        c = self._config
-        if self._commands is not None:
-            return self._commands.command(actions, instruction)[None].astype(np.float32)
-        values = actions.reshape(-1, c.action_dim)
-        executed = unnormalize(values, c.action_low, c.action_high, c.action_mask, c.action_epsilon)
-        if c.gripper == "libero":
-            executed[:, -1] = gripper_to_robosuite(executed[:, -1])
-        return executed.astype(np.float32)
-
     def _stats(self, times: dict[str, float], n: int) -> InferenceStats:
         shape = self._config.decoder.shape
         prefill = prefill_macs(shape, [n] * shape.num_layers, n, n)
@@ -156,6 +145,7 @@ class PlainPolicy:
             prefill_macs=prefill,
             is_warmup=self._is_first_call,
             fallback="policy_none",
+            runtime="eager",
         )
 
     def _other_macs(self, n: int) -> int:

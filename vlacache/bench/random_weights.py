@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from vlacache.models.cogact.checkpoint import COGNITION_ID
-from vlacache.models.cogact.robots import GOOGLE_ROBOT
 from vlacache.models.cogact.sizes import published_sizes
 from vlacache.models.cogact.twin import SIZES as COGACT_TWIN
 from vlacache.models.config import VLAConfig
 from vlacache.models.factory import LoadedModel, wrap_model
 from vlacache.models.heads import TokenBinHead
-from vlacache.models.memory import require_memory
+from vlacache.models.memory import Beside, nothing_beside, require_memory
 from vlacache.models.openvla import empty_model
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import full_size
+from vlacache.models.robots import GOOGLE_ROBOT
 from vlacache.models.tokenizer import BOS_ID, SPACE_ID
 from vlacache.models.twin import emphasise_actions, twin_config
 
@@ -53,9 +53,18 @@ def random_config(name: str, scale: Scale) -> VLAConfig:
 
 
 def random_model(
-    name: str, scale: Scale, *, device: torch.device, dtype: torch.dtype, num_prompt_ids: int | None = None
+    name: str,
+    scale: Scale,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    num_prompt_ids: int | None = None,
+    beside: Beside = nothing_beside,
 ) -> LoadedModel:
     """A model with seeded random weights; CogACT's denoiser in float32, as loaded from its files.
+
+    Args:
+        beside: what the caller is going to hold on the device too.
 
     Raises:
         ValueError: an unknown name. RuntimeError: too little memory on the device (before anything is allocated).
@@ -63,7 +72,7 @@ def random_model(
     config = random_config(name, scale)
     model = empty_model(config)
     num_bytes = sum(p.numel() * _dtype_of(key, config, dtype).itemsize for key, p in model.named_parameters())
-    require_memory(num_bytes, device, what=f"{name} with random weights")
+    require_memory(num_bytes, device, what=f"{name} with random weights", beside=beside(config, dtype))
     generator = torch.Generator(device).manual_seed(0)
     for key, parameter in list(model.named_parameters()):
         tensor = torch.empty(parameter.shape, dtype=_dtype_of(key, config, dtype), device=device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from vlacache.bench.compare import Row
 from vlacache.bench.ladder import Rung
@@ -17,7 +17,7 @@ LADDER_LEGEND = """
 ms, medians over warm calls (of a policy: those that reused something). p50, p90: the policy's clock (CUDA events on a
 GPU); wall: synchronised. x dense: dense / rung. other: preprocess, postprocess. GB: bytes that must move. floor: of the
 rung's own work on this device (eager rungs: of the dense one's). of gain: speed-up / gain that the floors allow.
-peak: device memory beyond what was held before the call.
+peak: device memory beyond what was held before the call, replayed graphs' scratch included.
 """.strip()
 
 POLICY_HEADER = (
@@ -32,7 +32,22 @@ episode: all calls, cold ones and fallbacks included; share: of a dense call; ag
 
 def ladder_table(rungs: Iterable[Rung]) -> str:
     """One line a rung: time by stage, work, floor."""
-    return _table("rung", LADDER_HEADER, [(rung.arm, _rung_line(rung)) for rung in rungs], LADDER_LEGEND)
+    shown = list(rungs)
+    lines = [LADDER_LEGEND, *_runtime_lines(shown), *_warmup_lines(shown)]
+    return _table("rung", LADDER_HEADER, [(rung.arm, _rung_line(rung)) for rung in shown], "\n".join(lines))
+
+
+def _runtime_lines(rungs: Sequence[Rung]) -> list[str]:
+    """How calls were launched: what was captured and what was refused, never just what was asked for."""
+    ways = dict.fromkeys(rung.runtime or "unknown" for rung in rungs)
+    arms = {way: [rung.arm for rung in rungs if (rung.runtime or "unknown") == way] for way in ways}
+    return [f"launched as {way}: {'; '.join(names)}" for way, names in arms.items()]
+
+
+def _warmup_lines(rungs: Sequence[Rung]) -> list[str]:
+    """Calls that are in no figure."""
+    left_out = [f"{rung.arm} {rung.warmup_calls}" for rung in rungs if rung.warmup_calls]
+    return [f"left out, met a shape for the first time: {', '.join(left_out)} calls"] if left_out else []
 
 
 def stage_line(rung: Rung) -> str:

@@ -55,7 +55,7 @@ def check_speculation(measured: Mapping[str, Measured], num_steps: int) -> list[
     accepted = ours.accepted()
     targets = []
     for words, count, limit in (("all drafts accepted", num_steps, 2.0), ("no draft accepted", 0, 1 / 1.05)):
-        calls = accepted == count
+        calls = (accepted == count) & ours.counts() & dense.counts()
         value = paired_ratio(ours, dense, "total_ms", calls) if calls.any() else None
         targets.append(Target(f"plain / speculative call, {words} ({calls.sum()} calls)", value, limit, False))
     return targets

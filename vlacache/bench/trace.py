@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlacache.bench.episode import DEFAULT_EPISODE
+from vlacache.bench.episode import DEFAULT_EPISODE, open_arrays
 from vlacache.core.layout import SpanKind
 
 DEFAULT_TRACE = DEFAULT_EPISODE.with_suffix(".trace.npz")
@@ -138,7 +138,7 @@ class AttentionTrace:
         Raises:
             FileNotFoundError: no such file. ValueError: not a trace.
         """
-        with np.load(path, allow_pickle=False) as data:
+        with open_arrays(path, "an attention trace") as data:
             missing = {"source", "views", "steps", "entropy_shares"} - set(data)
             if missing:
                 raise ValueError(f"{path.name}: expected an attention trace, it lacks {sorted(missing)}")

@@ -77,7 +77,7 @@ class StageTimer:
         if self.clock == "cpu":
             return self._read_clock()
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return event
 
     def _elapsed(self, start: Any, stop: Any) -> float:

@@ -16,7 +16,7 @@ class HostCopy:
             self._host = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
             self._host.copy_(source, non_blocking=True)
             self._event = torch.cuda.Event()
-            self._event.record()
+            self._event.record(torch.cuda.current_stream(source.device))
 
     def get(self) -> Tensor:
         """The tensor on the CPU; waits until the copy is done, not until the stream is empty."""

@@ -12,11 +12,11 @@ from vlacache.core.flops import DecoderShape
 from vlacache.models.cogact.dit import DiTConfig
 
 HeadKind = Literal["l1_chunk", "token_bins", "diffusion"]
-#: Robots whose commands CogACT's post-processing makes, see ``vlacache.models.cogact.robots``.
+#: SIMPLER's robots, see ``vlacache.models.robots``.
 RobotName = Literal["google_robot", "widowx_bridge"]
 #: One step from a rendered picture to the tower's input, see ``vlacache.models.preprocess``.
 ImageStep = Literal["bilinear", "bicubic", "jpeg", "lanczos", "crop"]
-#: What becomes of the gripper entry after de-normalisation, see ``vlacache.models.heads``.
+#: What becomes of the gripper entry after de-normalisation where no robot's rules follow, see ``models.postprocess``.
 GripperRule = Literal["as_is", "libero"]
 
 
@@ -86,7 +86,8 @@ class VLAConfig:
         proprio_low, proprio_high, proprio_mask: normalisation of proprio to [-1, 1] per dimension.
         vocab_padding: rows at the end of the vocabulary that are no tokens; action ids end before them.
         image_steps: from the rendered picture to ``image_size``, in order. gripper: rule for the last action entry.
-        denoiser: sizes of the diffusion head, else None. robot: whose ensemble and gripper rules follow it.
+        denoiser: sizes of the diffusion head, else None. robot: a SIMPLER robot whose
+            rules make commands of the actions (rotation, gripper, CogACT's ensemble), else None.
     """
 
     name: str
@@ -138,7 +139,7 @@ class VLAConfig:
 
     @property
     def num_executable(self) -> int:
-        """Actions that a call returns: the chunk, or one where a robot's rules ensemble the chunks of all steps."""
+        """Actions that a call returns: the chunk, or one where a robot's rules want a call at every step."""
         return self.chunk_length if self.robot is None else 1
 
     @property

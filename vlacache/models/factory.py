@@ -6,7 +6,9 @@ import hashlib
 import platform
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,14 +17,16 @@ from torch import nn
 
 from vlacache.models import openvla
 from vlacache.models.cogact import checkpoint as cogact
-from vlacache.models.cogact.robots import ROBOTS
 from vlacache.models.config import VLAConfig
+from vlacache.models.fields import read_json
 from vlacache.models.hub import find_checkpoint
+from vlacache.models.memory import Beside, nothing_beside
 from vlacache.models.prismatic import VLAModel
-from vlacache.models.published import UNTRAINED_KEY, read_json
+from vlacache.models.published import UNTRAINED_KEY
 from vlacache.models.request import DTYPES, check_request
 from vlacache.models.request import PUBLISHED_MODELS as PUBLISHED_MODELS
 from vlacache.models.request import ModelConfig as ModelConfig
+from vlacache.models.robots import ROBOTS
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.models.tokenizer import TextTokenizer, TinyTokenizer
 from vlacache.types import LIBERO_ACTION_SPEC, ActionSpec
@@ -31,8 +35,6 @@ from vlacache.types import LIBERO_ACTION_SPEC, ActionSpec
 TOKENIZER_FILE = "tokenizer.json"
 #: ``checkpoint: builtin`` means ``PACKAGED / <model name>``.
 PACKAGED = Path(__file__).parent / "checkpoints"
-#: De-normalised actions of OpenVLA's SIMPLER data sets (Bridge, RT-1) as they leave the network.
-BRIDGE_ACTION_SPEC = ActionSpec(dim=7, translation="metre", rotation="euler_xyz", gripper="plus_one_opens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +64,30 @@ class LoadedModel:
 
     @property
     def action_spec(self) -> ActionSpec:
-        """Meaning of the model's actions: those of the tiny models and of LIBERO data sets are robosuite's."""
-        if self.model.config.robot is not None:
-            return ROBOTS[self.model.config.robot].action_spec
-        is_bridge = self.info.name in PUBLISHED_MODELS and self.model.config.gripper == "as_is"
-        return BRIDGE_ACTION_SPEC if is_bridge else LIBERO_ACTION_SPEC
+        """Meaning of the model's actions: a SIMPLER robot's where statistics of its data scale them, else LIBERO's."""
+        robot = self.model.config.robot
+        return LIBERO_ACTION_SPEC if robot is None else ROBOTS[robot].action_spec
 
 
-def load_model(config: ModelConfig) -> LoadedModel:
+def load_model(config: ModelConfig, beside: Beside = nothing_beside) -> LoadedModel:
     """Build or load a model.
 
+    Args:
+        beside: what the caller is going to hold on the device too, for the check of a published model's memory.
+
     Raises:
+        RuntimeError: too little memory on the device, or a hub that cannot be reached.
         ValueError: an unknown name, dtype or decode mode, a checkpoint of another model, too many open-loop steps.
         FileNotFoundError: the checkpoint folder or one of its files is missing.
     """
     check_request(config)
     device = torch.device(config.device)
     dtype = choose_dtype(device) if config.dtype == "auto" else DTYPES[config.dtype]
-    load = _load_published if config.name in PUBLISHED_MODELS else _load_tiny
-    return replace(load(config, device, dtype), decode=config.decode, runtime=config.runtime)
+    if config.name in PUBLISHED_MODELS:
+        loaded = _load_published(config, device, dtype, beside)
+    else:
+        loaded = _load_tiny(config, device, dtype)
+    return replace(loaded, decode=config.decode, runtime=config.runtime)
 
 
 def _load_tiny(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -95,17 +102,21 @@ def _load_tiny(config: ModelConfig, device: torch.device, dtype: torch.dtype) ->
     return wrap_model(model, tokenizer, weights, checkpoint, str(device), config.num_open_loop_steps)
 
 
-def _load_published(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+def _load_published(config: ModelConfig, device: torch.device, dtype: torch.dtype, beside: Beside) -> LoadedModel:
     assert config.checkpoint is not None  # _check() has refused that
-    patterns = cogact.PATTERNS if config.name == "cogact" else openvla.PATTERNS
-    folder = find_checkpoint(config.checkpoint, config.revision, patterns=patterns, ignore=openvla.IGNORED_FILES)
+    family = cogact if config.name == "cogact" else openvla
+    find = partial(find_checkpoint, config.checkpoint, config.revision, ignore=openvla.IGNORED_FILES)
+    if config.revision is not None:  # of the hub: what is small comes first, and decides whether the rest is fetched
+        family.check_room(find(patterns=family.DESCRIPTION).path, config, device, dtype, beside)
+    folder = find(patterns=family.PATTERNS)
+    placed: dict[str, Any] = {"device": device, "dtype": dtype, "beside": beside}
     if config.name == "cogact":
-        model = cogact.load_cogact(folder.path, config.unnorm_key, device=device, dtype=dtype)
+        model = cogact.load_cogact(folder.path, config.unnorm_key, **placed)
         tokenizer: TextTokenizer = cogact.load_cognition_tokenizer(
             folder.path, config.input_ids, model.config.num_tokens, is_from_hub=config.revision is not None
         )
     else:
-        model = openvla.load_openvla(folder.path, config.name, config.unnorm_key, device=device, dtype=dtype)
+        model = openvla.load_openvla(folder.path, config.name, config.unnorm_key, **placed)
         tokenizer = openvla.load_llama_tokenizer(folder.path, config.input_ids, model.config.num_tokens)
     weights = "untrained" if read_json(folder.path / "config.json").get(UNTRAINED_KEY) else "trained"
     return wrap_model(model, tokenizer, weights, folder.label, config.device, config.num_open_loop_steps)

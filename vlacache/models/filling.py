@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,30 +44,34 @@ class Fill:
 
 
 def plan_fill(
-    stored: Mapping[str, StoredTensor], rules: Sequence[KeyRule], wanted: Mapping[str, tuple[int, ...]], what: str
+    stored: Mapping[str, StoredTensor],
+    rules: Sequence[KeyRule],
+    wanted: Mapping[str, tuple[int, ...]],
+    what: str,
+    published: Iterable[str] = (),
 ) -> list[Fill]:
     """Match file keys with parameters; every key is used or ignored by a rule, every parameter is filled once.
 
     Args:
         stored: tensors of the checkpoint. wanted: parameter name -> shape. what: names the checkpoint in the error.
+        published: keys that such a file has, to name those that are missing (several make one fused parameter).
 
     Raises:
         ValueError: names the keys that are missing, unknown, twice there, or of wrong shape or dtype.
     """
-    compiled = [(re.compile(rule.pattern), rule) for rule in rules]
+    find = _Finder(rules)
     fills: list[Fill] = []
     problems: dict[str, list[str]] = {"unknown": [], "wrong shape": [], "wrong dtype": [], "twice": []}
     covered: dict[str, set[int]] = {name: set() for name in wanted}
     parts: dict[str, int] = {}
     for key, tensor in stored.items():
-        found = next(((m, rule) for pattern, rule in compiled if (m := pattern.fullmatch(key))), None)
-        if found is None:
+        place = find(key)
+        if place is None:
             problems["unknown"].append(key)
             continue
-        match, rule = found
-        if rule.target is None:
+        name, index, count = place
+        if name is None:
             continue
-        name, (index, count) = match.expand(rule.target), rule.part
         problem = _problem(tensor, wanted.get(name), count, index in covered.get(name, ()))
         if problem is not None:
             problems[problem[0]].append(key + problem[1])
@@ -75,12 +79,43 @@ def plan_fill(
             covered[name].add(index)
             parts[name] = count
             fills.append(_fill(key, name, wanted[name], index, count))
-    missing = [name for name, done in covered.items() if len(done) < parts.get(name, 1)]
-    if missing or any(problems.values()):
-        told = {"missing for": missing, **problems}
-        text = "; ".join(f"{kind} {named(sorted(keys))}" for kind, keys in told.items() if keys)
-        raise ValueError(f"{what}: the weights do not fit this architecture: {text}")
+    gaps = {name for name, done in covered.items() if len(done) < parts.get(name, 1)}
+    absent = _absent_keys(published, find, covered, gaps) if gaps else {}
+    _refuse(what, {"missing": list(absent), "missing for": list(gaps - set(absent.values())), **problems})
     return fills
+
+
+def _refuse(what: str, problems: Mapping[str, Sequence[str]]) -> None:
+    """Raise if there is any problem; all are named."""
+    text = "; ".join(f"{kind} {named(sorted(keys))}" for kind, keys in problems.items() if keys)
+    if text:
+        raise ValueError(f"{what}: the weights do not fit this architecture: {text}")
+
+
+class _Finder:
+    """Where a file key goes: (parameter or None where it is ignored, part, number of parts), None if unknown."""
+
+    def __init__(self, rules: Sequence[KeyRule]) -> None:
+        self._rules = [(re.compile(rule.pattern), rule) for rule in rules]
+
+    def __call__(self, key: str) -> tuple[str | None, int, int] | None:
+        found = next(((m, rule) for pattern, rule in self._rules if (m := pattern.fullmatch(key))), None)
+        if found is None:
+            return None
+        match, rule = found
+        return None if rule.target is None else match.expand(rule.target), *rule.part
+
+
+def _absent_keys(
+    published: Iterable[str], find: _Finder, covered: Mapping[str, set[int]], gaps: set[str]
+) -> dict[str, str]:
+    """Published key -> parameter, of the parts that no file key filled."""
+    places = {key: place for key in published if (place := find(key)) is not None}
+    return {
+        key: name
+        for key, (name, index, _) in places.items()
+        if name is not None and name in gaps and index not in covered[name]
+    }
 
 
 def fill_parameters(
@@ -91,11 +126,13 @@ def fill_parameters(
     device: torch.device,
     dtype: torch.dtype | Callable[[str], torch.dtype],
     what: str,
+    published: Iterable[str] = (),
 ) -> None:
     """Give a model that was built on the meta device its parameters, tensor by tensor; buffers just move.
 
     Args:
-        dtype: of all parameters, or of each by its name. what: names the checkpoint in errors.
+        dtype: of all parameters, or of each by its name. what: names the checkpoint in errors. published: see
+            ``plan_fill``.
 
     Raises:
         ValueError: see ``plan_fill``. RuntimeError: a buffer on the meta device, which no file would fill.
@@ -104,7 +141,7 @@ def fill_parameters(
     if lost:
         raise RuntimeError(f"{what}: buffers {named(lost)} are on the meta device; build them with device='cpu'")
     wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    plan = plan_fill(files.tensors, rules, wanted, what)
+    plan = plan_fill(files.tensors, rules, wanted, what, published)
     chosen = dtype if callable(dtype) else lambda name: dtype
     for fill in plan:
         owner, leaf = model.get_submodule(fill.parameter.rpartition(".")[0]), fill.parameter.rpartition(".")[2]

@@ -9,26 +9,48 @@ import torch
 
 from vlacache.models.config import VLAConfig
 from vlacache.models.filling import KeyRule, fill_parameters
-from vlacache.models.memory import require_memory
+from vlacache.models.memory import Beside, nothing_beside, require_memory
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import read_config
-from vlacache.models.tokenizer import GivenIds, LlamaTokenizer, TextTokenizer
+from vlacache.models.published_keys import action_head_shapes, proprio_projector_shapes, vlm_shapes
+from vlacache.models.request import ModelConfig
+from vlacache.models.tokenizer import GivenIds, LlamaTokenizer, PromptEnd, TextTokenizer, end_with_space
 from vlacache.models.weights import WeightFiles, open_safetensors, open_torch
 
 #: Files of a checkpoint that are read; the adapter's weights are merged already.
 PATTERNS = ("*.json", "*.safetensors", "*_checkpoint.pt")
 IGNORED_FILES = ("lora_adapter/*",)
+#: Of these, what says which model it is: a few MB.
+DESCRIPTION = ("*.json",)
 #: Prefixes of our own for the keys of OFT's two extra files.
 _HEAD, _PROPRIO = "action_head.", "proprio_projector."
 
 
+def check_room(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, beside: Beside) -> None:
+    """Refuse by the files of ``DESCRIPTION`` alone what ``load_openvla`` would refuse: before 15 GB are downloaded.
+
+    Raises:
+        FileNotFoundError, ValueError, RuntimeError: see ``load_openvla``.
+    """
+    sizes = read_config(folder, config.name, config.unnorm_key)
+    num_bytes = empty_model(sizes).num_parameters() * dtype.itemsize
+    require_memory(num_bytes, device, what=str(config.checkpoint), beside=beside(sizes, dtype))
+
+
 def load_openvla(
-    folder: Path, name: str, unnorm_key: str | None, *, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    name: str,
+    unnorm_key: str | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    beside: Beside = nothing_beside,
 ) -> VLAModel:
     """Build the model that a folder holds and fill it, straight to the device.
 
     Args:
         name: ``openvla`` or ``openvla_oft``. unnorm_key: data set whose statistics the actions are scaled with.
+        beside: what the caller is going to hold on the device too.
 
     Raises:
         FileNotFoundError: a file or shard is missing. ValueError: another model, an unknown key, weights that do not
@@ -37,9 +59,21 @@ def load_openvla(
     config = read_config(folder, name, unnorm_key)
     files = open_weights(folder, name)
     model = empty_model(config)
-    require_memory(model.num_parameters() * dtype.itemsize, device, what=folder.name)
-    fill_parameters(model, files, key_rules(config), device=device, dtype=dtype, what=folder.name)
+    num_bytes = model.num_parameters() * dtype.itemsize
+    require_memory(num_bytes, device, what=folder.name, beside=beside(config, dtype))
+    fill_parameters(
+        model, files, key_rules(config), device=device, dtype=dtype, what=folder.name, published=published_keys(config)
+    )
     return model
+
+
+def published_keys(config: VLAConfig) -> list[str]:
+    """Every key of the files, those of OFT's extra files under our prefixes."""
+    keys = list(vlm_shapes(config))
+    if config.name == "openvla_oft":
+        keys += [_HEAD + key for key in action_head_shapes(config)]
+        keys += [_PROPRIO + key for key in proprio_projector_shapes(config)]
+    return keys
 
 
 def empty_model(config: VLAConfig) -> VLAModel:
@@ -48,18 +82,20 @@ def empty_model(config: VLAConfig) -> VLAModel:
         return VLAModel(config)
 
 
-def load_llama_tokenizer(folder: Path, input_ids: tuple[int, ...] | None, vocab_size: int) -> TextTokenizer:
-    """``tokenizer.json`` of the folder, or the given ids.
+def load_llama_tokenizer(
+    folder: Path, input_ids: tuple[int, ...] | None, vocab_size: int, end: PromptEnd = end_with_space
+) -> TextTokenizer:
+    """``tokenizer.json`` of the folder, or the given ids; ``end`` is how the model's prompts end.
 
     Raises:
         FileNotFoundError: neither.
     """
     if input_ids is not None:
-        return GivenIds(input_ids, vocab_size)
+        return GivenIds(input_ids, vocab_size, end)
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise FileNotFoundError(f"checkpoint: expected tokenizer.json in {folder}, or input_ids in place of a text")
-    return LlamaTokenizer(file)
+    return LlamaTokenizer(file, end)
 
 
 def open_weights(folder: Path, name: str) -> WeightFiles:

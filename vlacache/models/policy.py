@@ -20,12 +20,12 @@ from vlacache.core.session import CacheSession
 from vlacache.core.timing import StageTimer
 from vlacache.models.cogact.diffusion import episode_noise
 from vlacache.models.cogact.head import DiffusionHead
-from vlacache.models.cogact.postprocess import EpisodePostprocess
 from vlacache.models.cost import CallWork, call_macs
 from vlacache.models.decode import ActionDecoder
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import TokenBinHead, detokenize, gripper_to_robosuite, normalize, unnormalize
+from vlacache.models.heads import TokenBinHead, detokenize, normalize
+from vlacache.models.postprocess import build_postprocess
 from vlacache.models.preprocess import frames_from_observation, proprio_from_observation
 from vlacache.models.runtime import Runtime, build_runtime
 from vlacache.models.tokenizer import prompt_text
@@ -61,7 +61,7 @@ class CachedPolicy:
         self._decoder = ActionDecoder(
             loaded.model, self.runtime.decode_token, speculative=loaded.decode == "speculative"
         )
-        self._commands = EpisodePostprocess(self._model.config) if self._model.config.head == "diffusion" else None
+        self._postprocess = build_postprocess(self._model.config)
         self._seed = 0
 
     @property
@@ -75,8 +75,7 @@ class CachedPolicy:
         self.session.reset(seed)
         self._decoder.reset()
         self._seed = seed
-        if self._commands is not None:
-            self._commands.reset()
+        self._postprocess.reset()
 
     @torch.inference_mode()
     def infer(self, observation: Observation) -> ActionChunk:
@@ -111,26 +110,14 @@ class CachedPolicy:
         return ActionChunk(executed, stats, self._trace(plan))
 
     def _executed(self, actions: NDArray[np.floating], instruction: str) -> NDArray[np.float32]:
-        """Normalised actions [T, dim] -> float32[T, dim] (one action where chunks are ensembled) in spec units."""
-        config = self._model.config
+        """Normalised actions [T, dim] -> float32[T, dim] (one action for a SIMPLER robot) in spec units."""
         if not np.isfinite(actions).all():
             num_bad = np.count_nonzero(~np.isfinite(actions))
             raise RuntimeError(
                 f"{self.name}: expected finite actions, got {num_bad} of {actions.size} entries that are not; check "
                 "the weights, or use model.dtype=float32"
             )
-        if self._commands is not None:
-            return self._commands.command(actions, instruction)[None].astype(np.float32)
-        executed = unnormalize(
-            actions.reshape(-1, config.action_dim),
-            config.action_low,
-            config.action_high,
-            config.action_mask,
-            config.action_epsilon,
-        )
-        if config.gripper == "libero":
-            executed[:, -1] = gripper_to_robosuite(executed[:, -1])
-        return executed.astype(np.float32)
+        return self._postprocess.executed(actions, instruction).astype(np.float32)
 
     def _aside(self) -> AbstractContextManager[None]:
         return self._timer.stage("decide")
@@ -225,9 +212,10 @@ class CachedPolicy:
             macs=macs,
             prefill_macs=prefill,
             peak_memory_bytes=_peak_memory(self._device),
-            is_warmup=self._is_first_call,
+            is_warmup=self._is_first_call or not self.runtime.is_warm,
             fallback=plan.decision.reason,
             accepted_tokens=accepted,
+            runtime=self.runtime.status,
         )
 
     def _trace(self, plan: _Plan) -> CacheTrace:
@@ -260,7 +248,10 @@ class _Plan:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Peak bytes: allocated on the GPU, or the resident set of the process on a CPU."""
+    """Peak bytes of the process: reserved on the GPU, or the resident set on a CPU.
+
+    Reserved, not allocated: replayed graphs use memory of their pool without allocating it.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_reserved(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

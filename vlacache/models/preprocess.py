@@ -43,23 +43,8 @@ def frames_from_observation(
         ValueError: a missing camera, a picture that is not uint8[H, W, 3], views of different size, for LIBERO's steps
             a picture that is not square or too small, or steps that leave another size.
     """
-    pictures = []
-    for view in views:
-        if view not in observation.images:
-            raise ValueError(f"observation: expected a picture of camera {view!r}, got {sorted(observation.images)}")
-        picture = observation.images[view]
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise ValueError(f"picture of {view!r}: expected uint8[H, W, 3], got {picture.dtype}{list(picture.shape)}")
-        pictures.append(picture)
-    shapes = {p.shape for p in pictures}
-    if len(shapes) > 1:
-        raise ValueError(f"observation: expected views of one size, got {[p.shape for p in pictures]}")
-    height, width, _ = shapes.pop()
-    if "crop" in steps and (height != width or height < image_size):
-        raise ValueError(
-            f"observation: expected square pictures of at least {image_size} px (what it was trained on), "
-            f"got {height}x{width}; set the simulator's image size"
-        )
+    pictures = [_picture(observation, view) for view in views]
+    _check_sizes(pictures, image_size, steps)
     on_host = [step for step in steps if step in PICTURE_STEPS]
     on_device = [step for step in steps if step in FRAME_STEPS]
     if [*on_host, *on_device] != list(steps):
@@ -75,6 +60,27 @@ def frames_from_observation(
             f"image steps {list(steps)}: expected {image_size} px at the end, got {list(frames.shape[-2:])}"
         )
     return frames.contiguous()
+
+
+def _picture(observation: Observation, view: str) -> NDArray[np.uint8]:
+    if view not in observation.images:
+        raise ValueError(f"observation: expected a picture of camera {view!r}, got {sorted(observation.images)}")
+    picture = observation.images[view]
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"picture of {view!r}: expected uint8[H, W, 3], got {picture.dtype}{list(picture.shape)}")
+    return picture
+
+
+def _check_sizes(pictures: Sequence[NDArray[np.uint8]], image_size: int, steps: Sequence[ImageStep]) -> None:
+    shapes = {p.shape for p in pictures}
+    if len(shapes) > 1:
+        raise ValueError(f"observation: expected views of one size, got {[p.shape for p in pictures]}")
+    height, width, _ = shapes.pop()
+    if "crop" in steps and (height != width or height < image_size):
+        raise ValueError(
+            f"observation: expected square pictures of at least {image_size} px (what it was trained on), "
+            f"got {height}x{width}; set the simulator's image size"
+        )
 
 
 def resize_bilinear(picture: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,6 +40,7 @@ class VLAModel(nn.Module):
     def __init__(self, config: VLAConfig) -> None:
         super().__init__()
         self.config = config
+        self._layouts: dict[int, TokenLayout] = {}
         width = config.decoder.hidden_size
         self.vision = VisionEncoder(config.towers, config.projector_hidden, width)
         self.embed = nn.Embedding(config.decoder.vocab_size, width)
@@ -65,9 +64,13 @@ class VLAModel(nn.Module):
         """Dtype of the weights."""
         return self.embed.weight.dtype
 
-    @functools.lru_cache(maxsize=64)  # noqa: B019  (a model lives as long as the process)
     def layout(self, num_text: int) -> TokenLayout:
-        """Layout of a prompt with ``num_text`` text ids, BOS included."""
+        """Layout of a prompt with ``num_text`` text ids, BOS included; made once."""
+        if num_text not in self._layouts:
+            self._layouts[num_text] = self._build_layout(num_text)
+        return self._layouts[num_text]
+
+    def _build_layout(self, num_text: int) -> TokenLayout:
         c = self.config
         per_view = c.grid[0] * c.grid[1]
         parts: list[tuple[str, SpanKind, int]] = [("bos", "bos", 1)]

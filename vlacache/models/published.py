@@ -5,15 +5,16 @@ Sources: ``config.json``, ``preprocessor_config.json`` and ``dataset_statistics.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlacache.core.layout import REFERENCE_LAYERS
 from vlacache.models.config import DecoderConfig, GripperRule, ImageStep, TowerConfig, VLAConfig
+from vlacache.models.fields import Fields, is_integer, numbers, read_fields
+from vlacache.models.robots import robot_of
+from vlacache.models.statistics import read_bounds, read_statistics, select_statistics
 
 #: The two towers of all published checkpoints, by their timm names. Features come from the second-to-last block.
 TOWERS: dict[str, TowerConfig] = {
@@ -51,29 +52,42 @@ def read_config(folder: Path, name: str, unnorm_key: str | None) -> VLAConfig:
         FileNotFoundError: a JSON file is missing. ValueError: another architecture, an option that is not supported,
             an unknown key, or statistics of the wrong size.
     """
-    data = read_json(folder / "config.json")
-    _check_architecture(data, folder.name)
+    data = read_fields(folder / "config.json")
+    _check_architecture(data.data, folder.name)
     towers = read_towers(folder, data)
     key, statistics = select_statistics(read_statistics(folder, data), unnorm_key)
-    is_libero = key.startswith("libero")
-    steps, gripper = (LIBERO_STEPS, "libero") if is_libero else (PLAIN_STEPS, "as_is")
-    config = openvla_config(towers, read_decoder(data), data, steps, gripper)  # type: ignore[arg-type]
-    low, high, mask = read_bounds(statistics, "action", key, ACTION_DIM)
+    config = openvla_config(towers, read_decoder(data), data, LIBERO_STEPS, "libero")
+    low, high, mask = read_bounds(statistics, "action", ACTION_DIM)
     config = replace(config, action_low=low, action_high=high, action_mask=mask)
     if name == "openvla":
-        return config
-    if not is_libero:
+        return config if is_libero(key) else for_robot(config, key)
+    if not is_libero(key):
         raise ValueError(
-            f"unnorm_key: openvla_oft is built for LIBERO (chunks of {OFT_CHUNK}), got statistics of {key!r}"
+            f"model.unnorm_key: openvla_oft is built for LIBERO (chunks of {OFT_CHUNK}), got statistics of {key!r}"
         )
-    low, high, mask = read_bounds(statistics, "proprio", key, OFT_PROPRIO_DIM)
+    low, high, mask = read_bounds(statistics, "proprio", OFT_PROPRIO_DIM)
     return oft_config(config, low, high, mask)
+
+
+def is_libero(unnorm_key: str) -> bool:
+    """Statistics of a LIBERO suite."""
+    return unnorm_key.startswith("libero")
+
+
+def for_robot(config: VLAConfig, unnorm_key: str) -> VLAConfig:
+    """OpenVLA on the SIMPLER robot whose data the statistics are of: its camera, its rules, no JPEG and no crop.
+
+    Raises:
+        ValueError: data of another robot. Its gripper's sign and its rotations would reach the simulator unconverted.
+    """
+    robot = robot_of(unnorm_key)
+    return replace(config, views=(robot.camera,), image_steps=PLAIN_STEPS, gripper="as_is", robot=robot.name)
 
 
 def openvla_config(
     towers: tuple[TowerConfig, ...],
     decoder: DecoderConfig,
-    data: Mapping[str, Any],
+    data: Fields,
     image_steps: tuple[ImageStep, ...],
     gripper: GripperRule,
 ) -> VLAConfig:
@@ -87,8 +101,8 @@ def openvla_config(
         causal=True,
         head="token_bins",
         chunk_length=1,
-        num_action_bins=int(data.get("n_action_bins", 256)),
-        vocab_padding=int(data.get("pad_to_multiple_of", 64)),
+        num_action_bins=data.integer("n_action_bins", 256, least=2),
+        vocab_padding=data.integer("pad_to_multiple_of", 64, least=0),
         image_steps=image_steps,
         gripper=gripper,
     )
@@ -117,26 +131,9 @@ def oft_config(
 def full_size(name: str) -> VLAConfig:
     """The published 7B shapes without a checkpoint: for manifests and for random weights. Statistics are +-1."""
     decoder = DecoderConfig(4096, 11008, REFERENCE_LAYERS, 32, 32064)
-    config = openvla_config(tuple(TOWERS.values()), decoder, {}, LIBERO_STEPS, "libero")
+    config = openvla_config(tuple(TOWERS.values()), decoder, Fields({}, ""), LIBERO_STEPS, "libero")
     config = replace(config, action_mask=(True,) * 6 + (False,))
     return config if name == "openvla" else oft_config(config, (-1.0,) * 8, (1.0,) * 8, ())
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        FileNotFoundError: no such file. ValueError: not a JSON object.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"checkpoint: expected {file.name} in {file.parent}; it is not there")
-    try:
-        data = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"checkpoint: {file.name} is not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"checkpoint: expected an object in {file.name}, got {type(data).__name__}")
-    return data
 
 
 def _check_architecture(data: Mapping[str, Any], where: str) -> None:
@@ -151,10 +148,14 @@ def _check_architecture(data: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}: expected a checkpoint of the OpenVLA architecture, got {', '.join(wrong)}")
 
 
-def read_decoder(data: Mapping[str, Any]) -> DecoderConfig:
-    """Llama sizes; what ``text_config`` leaves out is LlamaConfig's default, as in the published loader."""
-    text = data.get("text_config", {})
-    heads = int(text.get("num_attention_heads", 32))
+def read_decoder(config: Fields) -> DecoderConfig:
+    """Llama sizes; what ``text_config`` leaves out is LlamaConfig's default, as in the published loader.
+
+    Raises:
+        ValueError: an entry of the wrong kind, or something that this decoder does not support.
+    """
+    text = config.child("text_config") if "text_config" in config else Fields({}, "config.json: text_config")
+    heads = text.integer("num_attention_heads", 32)
     supported = {
         "model_type": "llama",
         "num_key_value_heads": heads,
@@ -164,112 +165,97 @@ def read_decoder(data: Mapping[str, Any]) -> DecoderConfig:
         "mlp_bias": False,
         "tie_word_embeddings": False,
     }
-    wrong = [f"{k}={text[k]!r} (expected {v!r})" for k, v in supported.items() if k in text and text[k] != v]
+    wrong = [f"{k}={text.data[k]!r} (expected {v!r})" for k, v in supported.items() if k in text and text.data[k] != v]
     if wrong:
-        raise ValueError(f"config.json: text_config has what this decoder does not support: {', '.join(wrong)}")
-    return DecoderConfig(
-        hidden_size=int(text.get("hidden_size", 4096)),
-        intermediate_size=int(text.get("intermediate_size", 11008)),
-        num_layers=int(text.get("num_hidden_layers", 32)),
+        raise ValueError(f"{text.where} has what this decoder does not support: {', '.join(wrong)}")
+    decoder = DecoderConfig(
+        hidden_size=text.integer("hidden_size", 4096),
+        intermediate_size=text.integer("intermediate_size", 11008),
+        num_layers=text.integer("num_hidden_layers", 32),
         num_heads=heads,
-        vocab_size=int(text.get("vocab_size", 32000)),
-        rms_eps=float(text.get("rms_norm_eps", 1e-6)),
-        rope_theta=float(text.get("rope_theta", 10000.0)),
+        vocab_size=text.integer("vocab_size", 32000),
+        rms_eps=text.positive("rms_norm_eps", 1e-6),
+        rope_theta=text.positive("rope_theta", 10000.0),
     )
+    if decoder.hidden_size % (2 * heads):
+        raise ValueError(
+            f"{text.where}: hidden_size: expected a multiple of 2 x num_attention_heads ({2 * heads}), got "
+            f"{decoder.hidden_size}"
+        )
+    return decoder
 
 
-def read_towers(folder: Path, data: Mapping[str, Any]) -> tuple[TowerConfig, ...]:
+def read_towers(folder: Path, config: Fields) -> tuple[TowerConfig, ...]:
     """Tower sizes by timm name, or from ``towers.json``; normalisation from ``preprocessor_config.json``.
 
     The saved constants are the nominal ones rounded to bfloat16, and the models were trained with those.
+
+    Raises:
+        ValueError: towers that are not known, or an entry of the wrong kind.
     """
-    if (folder / TOWERS_FILE).is_file():
-        towers = [tower_from_sizes(sizes) for sizes in read_json(folder / TOWERS_FILE).values()]
-    else:
-        names = data.get("timm_model_ids", [])
-        unknown = [name for name in names if name not in TOWERS]
-        if unknown or len(names) != 2:
-            raise ValueError(
-                f"config.json: expected timm_model_ids {list(TOWERS)}, got {names}; for other towers give their sizes "
-                f"in {TOWERS_FILE}"
-            )
-        towers = [TOWERS[name] for name in names]
-    sizes = data.get("image_sizes") or [tower.image_size for tower in towers]
-    towers = [replace(tower, image_size=int(size)) for tower, size in zip(towers, sizes, strict=True)]
+    towers = _named_towers(folder, config)
+    if config.data.get("image_sizes"):
+        sizes = config.items("image_sizes", len(towers))
+        if not all(is_integer(size) and size > 0 for size in sizes):
+            raise ValueError(f"{config.where}: image_sizes: expected {len(towers)} sizes in pixels, got {sizes}")
+        towers = [replace(tower, image_size=size) for tower, size in zip(towers, sizes, strict=True)]
     if not (folder / "preprocessor_config.json").is_file():
         return tuple(towers)
-    processor = read_json(folder / "preprocessor_config.json")
-    nominal = [{"mean": m, "std": s} for m, s in zip(processor["means"], processor["stds"], strict=True)]
-    constants = processor.get("tvf_normalize_params") or nominal
-    return tuple(
-        replace(tower, mean=tuple(own["mean"]), std=tuple(own["std"]))
-        for tower, own in zip(towers, constants, strict=True)
-    )
+    constants = _pixel_constants(read_fields(folder / "preprocessor_config.json"), len(towers))
+    return tuple(replace(tower, mean=mean, std=std) for tower, (mean, std) in zip(towers, constants, strict=True))
 
 
-def tower_from_sizes(sizes: Mapping[str, Any]) -> TowerConfig:
-    """One entry of ``towers.json``."""
-    return TowerConfig(
-        image_size=int(sizes["image_size"]),
-        patch_size=int(sizes["patch_size"]),
-        width=int(sizes["embed_dim"]),
-        depth=int(sizes["depth"]),
-        num_heads=int(sizes["num_heads"]),
-        mlp_hidden=int(sizes["mlp_hidden"]),
-        feature_block=int(sizes["feature_block_index"]),
-        num_registers=int(sizes["reg_tokens"]),
-        class_token=bool(sizes["class_token"]),
-        layer_scale=bool(sizes["layer_scale"]),
-    )
-
-
-def read_statistics(folder: Path, data: Mapping[str, Any]) -> dict[str, Any]:
-    """``dataset_statistics.json``, which replaces the config's ``norm_stats`` where it is there."""
-    file = folder / "dataset_statistics.json"
-    statistics = read_json(file) if file.is_file() else data.get("norm_stats")
-    if not statistics:
-        raise ValueError(f"{folder.name}: expected norm_stats in config.json or a dataset_statistics.json, got neither")
-    return dict(statistics)
-
-
-def select_statistics(statistics: Mapping[str, Any], unnorm_key: str | None) -> tuple[str, Mapping[str, Any]]:
-    """The statistics of a data set and their key.
-
-    Args:
-        unnorm_key: the key, or a suite whose key is ``<suite>_no_noops``; None where there is only one.
-
-    Raises:
-        ValueError: no such key, or none given and several there.
-    """
-    if unnorm_key is None:
-        if len(statistics) == 1:
-            return next(iter(statistics.items()))
-        raise ValueError(f"model.unnorm_key: expected one of {sorted(statistics)}, got None")
-    for key in (unnorm_key, f"{unnorm_key}_no_noops"):
-        if key in statistics:
-            return key, statistics[key]
-    raise ValueError(
-        f"model.unnorm_key: expected one of {sorted(statistics)} (the data sets of this checkpoint), got {unnorm_key!r}"
-    )
-
-
-Bounds = tuple[tuple[float, ...], tuple[float, ...], tuple[bool, ...]]
-
-
-def read_bounds(statistics: Mapping[str, Any], kind: str, key: str, dim: int) -> Bounds:
-    """1 % and 99 % quantiles and the mask (empty: all) of ``action`` or ``proprio``.
-
-    Raises:
-        ValueError: missing, of another size, or not finite.
-    """
-    own = statistics.get(kind, {})
-    values: list[Sequence[float]] = [own.get(name) or () for name in ("q01", "q99")]
-    is_finite = all(math.isfinite(entry) for bound in values for entry in bound)
-    mask = tuple(bool(entry) for entry in own.get("mask") or ())
-    if any(len(v) != dim for v in values) or len(mask) not in (0, dim) or not is_finite:
+def _named_towers(folder: Path, config: Fields) -> list[TowerConfig]:
+    if (folder / TOWERS_FILE).is_file():
+        sizes = read_fields(folder / TOWERS_FILE)
+        if len(sizes.data) != len(TOWERS):
+            raise ValueError(f"{TOWERS_FILE}: expected {len(TOWERS)} towers, got {list(sizes)}")
+        return [tower_from_sizes(sizes.child(name)) for name in sizes]
+    names = config.data.get("timm_model_ids", [])
+    if not isinstance(names, list) or len(names) != 2 or any(name not in list(TOWERS) for name in names):
         raise ValueError(
-            f"statistics of {key!r}: expected {dim} finite q01 and q99 of {kind} and a mask of that size or none, got "
-            f"q01 {values[0]}, q99 {values[1]}, mask {mask}"
+            f"config.json: expected timm_model_ids {list(TOWERS)}, got {names}; for other towers give their sizes "
+            f"in {TOWERS_FILE}"
         )
-    low, high = (tuple(float(entry) for entry in v) for v in values)
-    return low, high, mask
+    return [TOWERS[name] for name in names]
+
+
+def _pixel_constants(processor: Fields, count: int) -> list[tuple[Triple, Triple]]:
+    """Mean and standard deviation of the pixels for each tower."""
+    if processor.data.get("tvf_normalize_params"):
+        entries = processor.items("tvf_normalize_params", count)
+        each = [Fields.of(e, f"{processor.where}: tvf_normalize_params: {i}") for i, e in enumerate(entries)]
+        return [(_triple(own.numbers("mean", 3)), _triple(own.numbers("std", 3))) for own in each]
+    means, stds = (
+        [numbers(own, 3, f"{processor.where}: {key}: {i}") for i, own in enumerate(processor.items(key, count))]
+        for key in ("means", "stds")
+    )
+    return [(_triple(mean), _triple(std)) for mean, std in zip(means, stds, strict=True)]
+
+
+Triple = tuple[float, float, float]
+
+
+def _triple(values: tuple[float, ...]) -> Triple:
+    first, second, third = values
+    return first, second, third
+
+
+def tower_from_sizes(sizes: Fields) -> TowerConfig:
+    """One entry of ``towers.json``.
+
+    Raises:
+        ValueError: an entry that is missing or of the wrong kind.
+    """
+    return TowerConfig(
+        image_size=sizes.integer("image_size"),
+        patch_size=sizes.integer("patch_size"),
+        width=sizes.integer("embed_dim"),
+        depth=sizes.integer("depth"),
+        num_heads=sizes.integer("num_heads"),
+        mlp_hidden=sizes.integer("mlp_hidden"),
+        feature_block=sizes.integer("feature_block_index", least=0),
+        num_registers=sizes.integer("reg_tokens", least=0),
+        class_token=sizes.flag("class_token"),
+        layer_scale=sizes.flag("layer_scale"),
+    )

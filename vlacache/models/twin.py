@@ -17,6 +17,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 
 from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
+from vlacache.models.fields import Fields
 from vlacache.models.published import LIBERO_STEPS, TOWERS_FILE, UNTRAINED_KEY, oft_config, openvla_config
 from vlacache.models.published_keys import Shapes, action_head_shapes, proprio_projector_shapes, vlm_shapes
 from vlacache.models.tokenizer import TINY_TOKENIZER
@@ -52,7 +53,7 @@ STATISTICS: dict[str, Any] = {
 
 def twin_config(name: str) -> VLAConfig:
     """The twin's sizes, without statistics. ``name``: ``openvla`` or ``openvla_oft``."""
-    config = openvla_config((DINO, SIGLIP), DECODER, {}, LIBERO_STEPS, "libero")
+    config = openvla_config((DINO, SIGLIP), DECODER, Fields({}, ""), LIBERO_STEPS, "libero")
     return config if name == "openvla" else oft_config(config, (-1.0,) * 8, (1.0,) * 8, ())
 
 

@@ -5,7 +5,8 @@ Nothing here knows an architecture; ``vlacache.models.filling`` joins keys and p
 
 from __future__ import annotations
 
-import json
+import pickle
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from vlacache.models.fields import read_fields
 
 #: Memory-mapped pages stay resident until the file is closed, so it is reopened after so many bytes: beside the
 #: model's own memory there is never more than this.
@@ -142,10 +145,10 @@ def _agrees(key: str, weight_map: Mapping[str, str], tensors: Mapping[str, Store
 
 
 def _read_index(index: Path) -> dict[str, str]:
-    try:
-        weight_map: dict[str, str] = json.loads(index.read_text())["weight_map"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"checkpoint: expected a weight_map in {index.name}, got: {error!r}") from error
+    weight_map = read_fields(index).child("weight_map").data
+    wrong = sorted(key for key, file in weight_map.items() if not isinstance(file, str))
+    if wrong:
+        raise ValueError(f"{index.name}: weight_map: expected file names, got something else for {named(wrong)}")
     return weight_map
 
 
@@ -175,19 +178,35 @@ class _TorchFile:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # pickle, zip and torch each raise their own
+            # Not torch's own words: they go on to say how to load it all the same, and run what it holds.
             raise ValueError(
-                f"checkpoint: expected {file.name} to be a torch file with nothing but tensors, got: {error}"
-            ) from error
-        self.tensors: dict[str, Tensor] = dict(_flatten(content, ""))
+                f"checkpoint: expected {file.name} to be a torch file with nothing but tensors, got {_cause(error)}; "
+                "it was not loaded"
+            ) from None
+        flat = dict(_flatten(content, ""))
+        foreign = sorted(f"{key} ({type(v).__name__})" for key, v in flat.items() if not isinstance(v, Tensor))
+        if foreign:
+            raise ValueError(f"checkpoint: expected nothing but tensors in {file.name}, got {named(foreign)}")
+        self.tensors: dict[str, Tensor] = flat
 
     def get_tensor(self, name: str) -> Tensor:
         """By dotted key."""
         return self.tensors[name]
 
 
-def _flatten(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(content, Tensor):
-        yield prefix, content
-    elif isinstance(content, Mapping):
-        for key, value in content.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+def _flatten(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Leaves of nested dicts by dotted key; an empty dict is none."""
+    if not isinstance(content, Mapping):
+        yield prefix or "the file itself", content
+        return
+    for key, value in content.items():
+        yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def _cause(error: Exception) -> str:
+    """What torch objected to."""
+    if found := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"one that also holds {found[1]}, which could run code"
+    if isinstance(error, pickle.UnpicklingError):
+        return "one that holds something else"
+    return f"one that cannot be read ({(str(error).splitlines() or [type(error).__name__])[0]})"

@@ -93,17 +93,8 @@ class Trainer:
         stored = load_state(folder)
         device = torch.device(self._options.device)
         self._dtype = _dtype(config, device, stored)
-        self._facts = {
-            "config": json.loads(json.dumps(config.to_dict())),
-            "demos": demos_facts(demos),
-            "init_from": None if init_from is None else _digest((init_from / "model.safetensors").read_bytes()),
-            "dtype": str(self._dtype).removeprefix("torch."),
-        }
-        model = untrained(model_config, config.seed)
-        model.load_state_dict(shared, strict=False)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed + 1)
-            net = TrainNet(model, demos.aux_names)
+        self._facts = _run_facts(config, demos, init_from, self._dtype)
+        net = _first_net(config, model_config, shared, demos.aux_names)
         cores = self._options.num_threads or os.cpu_count() or 1
         self.engine = Engine(net.to(device), config, self._dtype, cores)
         store = FrameStore(demos, base.towers[0].image_size, self._options.frame_bytes)
@@ -232,6 +223,27 @@ def _dtype(config: TrainConfig, device: torch.device, stored: TrainState | None)
     if config.precision != "auto":
         return DTYPES[config.precision]
     return choose_dtype(device) if stored is None else DTYPES[stored.facts["dtype"]]
+
+
+def _run_facts(config: TrainConfig, demos: Demos, init_from: Path | None, dtype: torch.dtype) -> dict[str, Any]:
+    """What a run that is continued must have in common with the one that was stored."""
+    return {
+        "config": json.loads(json.dumps(config.to_dict())),
+        "demos": demos_facts(demos),
+        "init_from": None if init_from is None else _digest((init_from / "model.safetensors").read_bytes()),
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def _first_net(
+    config: TrainConfig, model_config: VLAConfig, shared: dict[str, torch.Tensor], aux_names: Sequence[str]
+) -> TrainNet:
+    """Seeded weights, those of ``shared`` in their place; the auxiliary heads have a seed of their own."""
+    model = untrained(model_config, config.seed)
+    model.load_state_dict(shared, strict=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 1)
+        return TrainNet(model, aux_names)
 
 
 def demos_facts(demos: Demos) -> dict[str, Any]:

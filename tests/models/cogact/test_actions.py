@@ -16,7 +16,11 @@ from torch import Tensor
 from vlacache.models.cogact.actions import clip_and_binarize
 from vlacache.models.cogact.ensemble import AdaptiveEnsemble
 from vlacache.models.cogact.postprocess import EpisodePostprocess
-from vlacache.models.cogact.robots import (
+from vlacache.models.cogact.twin import SIZES
+from vlacache.models.config import VLAConfig
+from vlacache.models.fields import Fields
+from vlacache.models.heads import unnormalize
+from vlacache.models.robots import (
     GOOGLE_ROBOT,
     ROBOTS,
     WIDOWX,
@@ -25,10 +29,7 @@ from vlacache.models.cogact.robots import (
     euler_to_rotation_vector,
     robot_of,
 )
-from vlacache.models.cogact.twin import SIZES
-from vlacache.models.config import VLAConfig
-from vlacache.models.heads import unnormalize
-from vlacache.models.published import read_bounds
+from vlacache.models.statistics import read_bounds
 
 
 def config_of(robot: Robot) -> VLAConfig:
@@ -162,7 +163,7 @@ def test_no_rotation_is_zero() -> None:
 
 
 def test_actions_are_the_oracles(oracle: Mapping[str, Tensor], oracle_statistics: dict[str, Any]) -> None:
-    low, high, mask = read_bounds(oracle_statistics[GOOGLE_ROBOT.unnorm_key], "action", "fractal", 7)
+    low, high, mask = read_bounds(Fields(oracle_statistics[GOOGLE_ROBOT.unnorm_key], "oracle"), "action", 7)
     normalized = clip_and_binarize(oracle["policy0.samples"][0].numpy())
     assert np.allclose(normalized, oracle["policy0.actions_normalized"], rtol=0, atol=1e-9)
     assert np.allclose(unnormalize(normalized, low, high, mask), oracle["policy0.actions"], rtol=0, atol=1e-9)

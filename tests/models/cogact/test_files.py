@@ -18,13 +18,13 @@ from tests.models.manifests import expand
 from vlacache.models.cogact.checkpoint import key_rules
 from vlacache.models.cogact.dit import DIT_SIZES
 from vlacache.models.cogact.keys import native_shapes
-from vlacache.models.cogact.robots import GOOGLE_ROBOT, WIDOWX
 from vlacache.models.cogact.sizes import published_sizes, read_sizes, sizes_of_weights
 from vlacache.models.cogact.twin import FILE, SIZES
 from vlacache.models.config import VLAConfig
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.filling import plan_fill
 from vlacache.models.openvla import empty_model
+from vlacache.models.robots import GOOGLE_ROBOT, WIDOWX
 from vlacache.models.weights import StoredTensor
 from vlacache.types import SIMPLER_GOOGLE_ACTION_SPEC
 
@@ -187,8 +187,9 @@ def truncate(folder: Path) -> None:
 
 QKV = "net.blocks.1.attn.qkv.weight"
 DAMAGE: list[tuple[str, Callable[[Path], object], type[Exception], str]] = [
-    ("missing", edit_weights(lambda m: m["action_model"].pop(QKV)), ValueError, rf"missing for \['head\.{QKV}'\]"),
-    ("no head", edit_weights(lambda m: m.pop("action_model")), ValueError, "missing for .*head"),
+    ("missing", edit_weights(lambda m: m["action_model"].pop(QKV)), ValueError,
+     rf"missing \['model\.action_model\.{QKV}'\]"),
+    ("no head", edit_weights(lambda m: m.pop("action_model")), ValueError, r"missing .*model\.action_model\.net"),
     ("unknown", edit_weights(lambda m: m["projector"].update(x=torch.zeros(1))), ValueError, r"unknown .*projector\.x"),
     ("shape", edit_weights(lambda m: m["action_model"].update({QKV: torch.zeros(2, 2)})), ValueError,
      r"wrong shape .*qkv\.weight \(expected \[144, 48\], got \[2, 2\]\)"),
@@ -203,9 +204,12 @@ DAMAGE: list[tuple[str, Callable[[Path], object], type[Exception], str]] = [
     ("other vlm", edit_json("config.json", lambda c: c["vla"].update(base_vlm="phi")), ValueError, "got 'phi'"),
     ("no statistics", lambda f: (f / "dataset_statistics.json").unlink(), FileNotFoundError, "dataset_statistics"),
     ("no quantiles", edit_json("dataset_statistics.json", lambda d: d["bridge_orig"]["action"].pop("q01")), ValueError,
-     "expected 7 finite q01"),
+     "action: q01: expected 7 finite numbers, got null"),
     ("no sizes", lambda f: (f / "sizes.json").unlink(), ValueError, r"got \[17, 48\]; a model of other sizes"),
-    ("bad sizes", edit_json("sizes.json", lambda d: d.pop("dit")), ValueError, "expected sizes of towers, llm and dit"),
+    ("bad sizes", edit_json("sizes.json", lambda d: d.pop("dit")), ValueError,
+     r"sizes\.json: dit: expected an object, it is not there"),
+    ("word", edit_json("sizes.json", lambda d: d["llm"].update(hidden_size="x")), ValueError,
+     r'sizes\.json: llm: hidden_size: expected a whole number of at least 1, got "x"'),
     ("token size", edit_json("sizes.json", lambda d: d["dit"].update(token_size=8)), ValueError, "decoder's 64, got 8"),
     ("no tokenizer", lambda f: (f / "tokenizer.json").unlink(), FileNotFoundError, r"copy that of openvla/openvla-7b"),
 ]  # fmt: skip
@@ -248,7 +252,7 @@ def test_weights_are_required() -> None:
 
 def test_statistics_without_a_known_robot_are_refused(folder: Path) -> None:
     edit_json("dataset_statistics.json", lambda d: d.update(kuka=d["bridge_orig"]))(folder)
-    with pytest.raises(ValueError, match="robot with known CogACT rules"):
+    with pytest.raises(ValueError, match="a robot whose gripper and rotation rules are known"):
         load(folder, unnorm_key="kuka")
 
 
@@ -273,5 +277,11 @@ def test_the_hubs_tokenizer_is_that_of_openvla(
     monkeypatch.setattr("vlacache.models.hub._download", download)
     config = ModelConfig("cogact", "CogACT/CogACT-Small", revision="a" * 40, dtype="float32", unnorm_key="bridge_orig")
     loaded = load_model(config)
-    assert asked == ["CogACT/CogACT-Small", "openvla/openvla-7b"]
+    assert asked == ["CogACT/CogACT-Small", "CogACT/CogACT-Small", "openvla/openvla-7b"]
     assert loaded.tokenizer.encode("In:")[-2:] == [29871, 2]
+
+
+def test_the_space_and_the_cognition_token_end_every_prompt(twin_folder: Path) -> None:
+    """Both are appended whatever is last already, unlike OpenVLA's space."""
+    for ids in ((1, 7, 29901), (1, 7, 29871)):
+        assert load(twin_folder, input_ids=ids).tokenizer.encode("any text") == [*ids, 29871, 2]

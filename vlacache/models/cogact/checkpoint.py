@@ -7,25 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from vlacache.models.cogact.robots import robot_of
-from vlacache.models.cogact.sizes import CogACTSizes, read_sizes, sizes_of_weights
+from vlacache.models.cogact.keys import native_shapes
+from vlacache.models.cogact.sizes import CogACTSizes, published_sizes, read_sizes, sizes_of_weights
 from vlacache.models.config import VLAConfig
+from vlacache.models.fields import read_fields, read_json
 from vlacache.models.filling import KeyRule, fill_parameters
 from vlacache.models.hub import find_checkpoint
-from vlacache.models.memory import require_memory
+from vlacache.models.memory import Beside, nothing_beside, require_memory
 from vlacache.models.openvla import empty_model, layer_rules, load_llama_tokenizer
 from vlacache.models.prismatic import VLAModel
-from vlacache.models.published import read_bounds, read_json, select_statistics
-from vlacache.models.tokenizer import TextTokenizer
+from vlacache.models.request import ModelConfig
+from vlacache.models.robots import robot_of
+from vlacache.models.statistics import STATISTICS_FILE, read_bounds, select_statistics
+from vlacache.models.tokenizer import SPACE_ID, TextTokenizer
 from vlacache.models.weights import WeightFiles, open_torch
 
 #: Files of a folder that are read. The published ones have no tokenizer.json and no sizes.json.
 PATTERNS = ("config.json", "dataset_statistics.json", "tokenizer.json", "sizes.json", "checkpoints/*.pt")
 SIZES_FILE = "sizes.json"
+#: Of these, what says which model it is: a few MB.
+DESCRIPTION = ("config.json", "dataset_statistics.json", SIZES_FILE)
 #: Upstream takes the tokenizer of the gated meta-llama/Llama-2-7b-hf; this repository has the same vocabulary.
 TOKENIZER_SOURCE = ("openvla/openvla-7b", "47a0ec7fc4ec123775a391911046cf33cf9ed83f")
 TOKENIZER_FILE = "tokenizer.json"
@@ -36,20 +40,14 @@ COGNITION_ID = 2
 _POSITIONS = "model.action_model.net.positional_embedding"
 
 
-class CognitionTokenizer:
-    """Ends what another tokenizer makes of a prompt with the cognition token."""
-
-    def __init__(self, tokenizer: TextTokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        """Ids with BOS first and ``COGNITION_ID`` last."""
-        return [*self._tokenizer.encode(text), COGNITION_ID]
+def end_with_cognition(ids: list[int]) -> list[int]:
+    """Append the lone space and the cognition token; both always, whatever the prompt ends with (as upstream)."""
+    return [*ids, SPACE_ID, COGNITION_ID]
 
 
 def load_cognition_tokenizer(
     folder: Path, input_ids: tuple[int, ...] | None, vocab_size: int, *, is_from_hub: bool
-) -> CognitionTokenizer:
+) -> TextTokenizer:
     """The folder's tokenizer or the given ids; for a folder of the hub, which has none, OpenVLA's of the same hub.
 
     Raises:
@@ -63,25 +61,52 @@ def load_cognition_tokenizer(
                 f"come without, so copy that of {repository} (the same vocabulary) into the folder"
             )
         folder = find_checkpoint(repository, revision, patterns=(TOKENIZER_FILE,)).path
-    return CognitionTokenizer(load_llama_tokenizer(folder, input_ids, vocab_size))
+    return load_llama_tokenizer(folder, input_ids, vocab_size, end_with_cognition)
 
 
-def load_cogact(folder: Path, unnorm_key: str | None, *, device: torch.device, dtype: torch.dtype) -> VLAModel:
+def check_room(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, beside: Beside) -> None:
+    """Refuse by the files of ``DESCRIPTION`` alone what ``load_cogact`` would refuse: before 30 GB are downloaded.
+
+    They do not say how large the denoiser is, so it counts as the smallest: at most 1.3 GiB too little.
+
+    Raises:
+        FileNotFoundError, ValueError, RuntimeError: see ``load_cogact``.
+    """
+    _check_base_vlm(folder)
+    sizes = read_sizes(folder / SIZES_FILE) if (folder / SIZES_FILE).is_file() else published_sizes("DiT-S")
+    model = empty_model(read_config(folder, sizes, config.unnorm_key))
+    num_bytes = needed_bytes(model, dtype)
+    require_memory(num_bytes, device, what=str(config.checkpoint), beside=beside(model.config, dtype))
+
+
+def needed_bytes(model: VLAModel, dtype: torch.dtype) -> int:
+    """Of its weights: the denoiser's in float32, the others in ``dtype``."""
+    kept = sum(p.numel() for p in model.head.parameters())
+    return (model.num_parameters() - kept) * dtype.itemsize + kept * torch.float32.itemsize
+
+
+def load_cogact(
+    folder: Path,
+    unnorm_key: str | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    beside: Beside = nothing_beside,
+) -> VLAModel:
     """Build the model that a folder holds and fill it, straight to the device; the denoiser stays in float32.
 
     Args:
-        unnorm_key: data set whose statistics scale the actions; it names the robot too.
+        unnorm_key: data set whose statistics scale the actions; it names the robot too. beside: what the caller is
+            going to hold on the device too.
 
     Raises:
         FileNotFoundError: a file is missing. ValueError: another architecture, an unknown key, weights that do not
             fit (the message names the keys). RuntimeError: too little memory on the device.
     """
-    base = _base_vlm(read_json(folder / "config.json"))
-    if base != BASE_VLM:
-        raise ValueError(f"{folder.name}: expected a CogACT config.json with vla.base_vlm {BASE_VLM!r}, got {base!r}")
+    _check_base_vlm(folder)
     files = open_torch(weight_file(folder))
     config = read_config(folder, find_sizes(folder, files), unnorm_key)
-    return build_filled(config, files, device=device, dtype=dtype, what=folder.name)
+    return build_filled(config, files, device=device, dtype=dtype, what=folder.name, beside=beside)
 
 
 def read_config(folder: Path, sizes: CogACTSizes, unnorm_key: str | None) -> VLAConfig:
@@ -90,12 +115,18 @@ def read_config(folder: Path, sizes: CogACTSizes, unnorm_key: str | None) -> VLA
     Raises:
         FileNotFoundError: no statistics. ValueError: an unknown key, or one without robot.
     """
-    key, statistics = select_statistics(read_json(folder / "dataset_statistics.json"), unnorm_key)
-    return sizes.config(robot_of(key), read_bounds(statistics, "action", key, sizes.denoiser.action_dim))
+    key, statistics = select_statistics(read_fields(folder / STATISTICS_FILE), unnorm_key)
+    return sizes.config(robot_of(key), read_bounds(statistics, "action", sizes.denoiser.action_dim))
 
 
 def build_filled(
-    config: VLAConfig, files: WeightFiles, *, device: torch.device, dtype: torch.dtype, what: str
+    config: VLAConfig,
+    files: WeightFiles,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    what: str,
+    beside: Beside = nothing_beside,
 ) -> VLAModel:
     """A model with a file's weights.
 
@@ -103,14 +134,13 @@ def build_filled(
         ValueError: keys that are missing, unknown or of wrong shape or dtype. RuntimeError: too little memory.
     """
     model = empty_model(config)
-    kept = sum(p.numel() for p in model.head.parameters())
-    num_bytes = (model.num_parameters() - kept) * dtype.itemsize + kept * torch.float32.itemsize
-    require_memory(num_bytes, device, what=what)
+    require_memory(needed_bytes(model, dtype), device, what=what, beside=beside(config, dtype))
 
     def chosen(parameter: str) -> torch.dtype:
         return torch.float32 if parameter.startswith("head.") else dtype
 
-    fill_parameters(model, files, key_rules(config), device=device, dtype=chosen, what=what)
+    rules = key_rules(config)
+    fill_parameters(model, files, rules, device=device, dtype=chosen, what=what, published=native_shapes(config))
     return model
 
 
@@ -169,6 +199,8 @@ def find_sizes(folder: Path, files: WeightFiles) -> CogACTSizes:
     return sizes_of_weights(files.tensors[_POSITIONS].shape)
 
 
-def _base_vlm(data: Mapping[str, Any]) -> Any:
-    vla = data.get("vla")
-    return vla.get("base_vlm") if isinstance(vla, Mapping) else None
+def _check_base_vlm(folder: Path) -> None:
+    vla = read_json(folder / "config.json").get("vla")
+    base = vla.get("base_vlm") if isinstance(vla, Mapping) else None
+    if base != BASE_VLM:
+        raise ValueError(f"{folder.name}: expected a CogACT config.json with vla.base_vlm {BASE_VLM!r}, got {base!r}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vlacache.models.cogact.actions import GRIPPER, clip_and_binarize
+from vlacache.models.cogact.actions import clip_and_binarize
 from vlacache.models.cogact.ensemble import AdaptiveEnsemble
-from vlacache.models.cogact.robots import ROBOTS, StickyGripper, absolute_gripper, euler_to_rotation_vector
 from vlacache.models.config import VLAConfig
 from vlacache.models.heads import unnormalize
+from vlacache.models.robots import ROBOTS, RobotCommands, StickyGripper
 
 
 class EpisodePostprocess:
@@ -25,14 +25,18 @@ class EpisodePostprocess:
         robot = ROBOTS[config.robot]
         self._config = config
         self._ensemble = AdaptiveEnsemble(robot.ensemble_horizon)
-        self.gripper = StickyGripper() if robot.gripper == "sticky" else None
+        self._commands = RobotCommands(robot, StickyGripper())
         self._instruction: str | None = None
+
+    @property
+    def gripper(self) -> StickyGripper | None:
+        """Of a robot with a sticky one."""
+        return self._commands.gripper
 
     def reset(self) -> None:
         """Forget the episode."""
         self._ensemble.reset()
-        if self.gripper is not None:
-            self.gripper.reset()
+        self._commands.reset()
         self._instruction = None
 
     def command(self, samples: NDArray[np.floating], instruction: str) -> NDArray[np.float64]:
@@ -42,9 +46,8 @@ class EpisodePostprocess:
             self._instruction = instruction
         c = self._config
         actions = unnormalize(clip_and_binarize(samples), c.action_low, c.action_high, c.action_mask)
-        return self._to_command(self._ensemble.add(actions))
+        return self._commands.command(self._ensemble.add(actions))
 
-    def _to_command(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        opening = float(raw[GRIPPER])
-        gripper = absolute_gripper(opening) if self.gripper is None else self.gripper.command(opening)
-        return np.concatenate([raw[:3], euler_to_rotation_vector(raw[3:GRIPPER]), [gripper]])
+    def executed(self, actions: NDArray[np.floating], instruction: str) -> NDArray[np.float64]:
+        """See ``vlacache.models.postprocess.Postprocess``; [1, 7]."""
+        return self.command(actions, instruction)[None]

@@ -6,16 +6,16 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vlacache.core.layout import REFERENCE_LAYERS
 from vlacache.models.cogact.dit import DIT_SIZES, DiTConfig
-from vlacache.models.cogact.robots import Robot
 from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
-from vlacache.models.published import TOWERS, Bounds, read_json, tower_from_sizes
+from vlacache.models.fields import Fields, read_fields
+from vlacache.models.published import TOWERS, tower_from_sizes
+from vlacache.models.robots import Robot
+from vlacache.models.statistics import Bounds
 
 #: The projector's first layer is this many times as wide as the concatenated features.
 PROJECTOR_EXPANSION = 4
@@ -82,34 +82,32 @@ def read_sizes(path: Path) -> CogACTSizes:
     Raises:
         FileNotFoundError: no such file. ValueError: not JSON, or a field is missing or of the wrong kind.
     """
-    data = read_json(path)
-    try:
-        dino, siglip = (tower_from_sizes(data["towers"][name]) for name in ("featurizer", "fused_featurizer"))
-        dino = replace(dino, mean=DINO.mean, std=DINO.std)
-        return CogACTSizes((dino, siglip), _decoder(data["llm"]), _denoiser(data["dit"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path.name}: expected sizes of towers, llm and dit, got: {error!r}") from error
+    data = read_fields(path)
+    towers = data.child("towers")
+    dino, siglip = (tower_from_sizes(towers.child(name)) for name in ("featurizer", "fused_featurizer"))
+    dino = replace(dino, mean=DINO.mean, std=DINO.std)
+    return CogACTSizes((dino, siglip), _decoder(data.child("llm")), _denoiser(data.child("dit")))
 
 
-def _decoder(data: Mapping[str, Any]) -> DecoderConfig:
+def _decoder(llm: Fields) -> DecoderConfig:
     return DecoderConfig(
-        hidden_size=int(data["hidden_size"]),
-        intermediate_size=int(data["intermediate_size"]),
-        num_layers=int(data["num_hidden_layers"]),
-        num_heads=int(data["num_attention_heads"]),
-        vocab_size=int(data["vocab_size"]),
-        rms_eps=float(data["rms_norm_eps"]),
-        rope_theta=float(data["rope_theta"]),
+        hidden_size=llm.integer("hidden_size"),
+        intermediate_size=llm.integer("intermediate_size"),
+        num_layers=llm.integer("num_hidden_layers"),
+        num_heads=llm.integer("num_attention_heads"),
+        vocab_size=llm.integer("vocab_size"),
+        rms_eps=llm.positive("rms_norm_eps"),
+        rope_theta=llm.positive("rope_theta"),
     )
 
 
-def _denoiser(data: Mapping[str, Any]) -> DiTConfig:
+def _denoiser(dit: Fields) -> DiTConfig:
     return DiTConfig(
-        hidden_size=int(data["hidden_size"]),
-        depth=int(data["depth"]),
-        num_heads=int(data["num_heads"]),
-        token_size=int(data["token_size"]),
-        chunk_length=int(data["future_action_window_size"]) + 1,
-        action_dim=int(data["in_channels"]),
-        mlp_ratio=float(data["mlp_ratio"]),
+        hidden_size=dit.integer("hidden_size"),
+        depth=dit.integer("depth"),
+        num_heads=dit.integer("num_heads"),
+        token_size=dit.integer("token_size"),
+        chunk_length=dit.integer("future_action_window_size") + 1,
+        action_dim=dit.integer("in_channels"),
+        mlp_ratio=dit.positive("mlp_ratio"),
     )

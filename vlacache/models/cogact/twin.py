@@ -20,10 +20,10 @@ from vlacache.models.cogact.checkpoint import BASE_VLM, SIZES_FILE
 from vlacache.models.cogact.diffusion import NUM_TRAIN_STEPS, squared_cosine_betas
 from vlacache.models.cogact.dit import DiT, DiTConfig
 from vlacache.models.cogact.keys import native_shapes
-from vlacache.models.cogact.robots import ROBOTS
 from vlacache.models.cogact.sizes import DINO as PUBLISHED_DINO
 from vlacache.models.cogact.sizes import CogACTSizes
 from vlacache.models.published import UNTRAINED_KEY
+from vlacache.models.robots import ROBOTS
 from vlacache.models.tokenizer import TINY_TOKENIZER
 from vlacache.models.twin import DECODER, DINO, SIGLIP, seeded_state, tower_sizes
 

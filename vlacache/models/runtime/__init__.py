@@ -23,11 +23,23 @@ class Runtime(Protocol):
     """Runs the stages of one arm's calls (batch 1).
 
     Attributes:
-        name: ``eager`` or ``graphs``. extra_slots: K/V slots that it needs after the prompt and the decoded tokens.
+        status: how calls are really launched, for records: ``eager``, ``graphs``, or graphs with what they leave out
+            (``graphs, 3 refused``).
+        is_warm: nothing of the call so far ran in another way than it will from now on.
+        extra_slots: K/V slots that it needs after the prompt and the decoded tokens.
+        scratch_bytes: device memory that a call takes without allocating it (that of captured graphs).
     """
 
-    name: str
     extra_slots: int
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def is_warm(self) -> bool: ...
+
+    @property
+    def scratch_bytes(self) -> int: ...
 
     def padding(self, kv: KVCache) -> Padding | None:
         """How row counts are rounded up for this cache; None for not at all."""

@@ -15,8 +15,10 @@ from vlacache.models.prismatic import VLAModel
 class EagerRuntime:
     """See ``vlacache.models.runtime.Runtime``."""
 
-    name = "eager"
+    status = "eager"
+    is_warm = True
     extra_slots = 0
+    scratch_bytes = 0
 
     def __init__(self, model: VLAModel) -> None:
         self._model = model

@@ -49,7 +49,6 @@ def aligned_blocks(first: int, stop: int) -> Iterator[tuple[int, int]]:
 class StaticRuntime:
     """See ``vlacache.models.runtime.Runtime``. One per arm: the K/V memory is part of what is captured."""
 
-    name = "graphs"
     extra_slots = 1  # the sink of padded rows
 
     def __init__(self, model: VLAModel, recorder: Recorder, *, row_bucket: int = ROW_BUCKET) -> None:
@@ -60,7 +59,28 @@ class StaticRuntime:
         self._pages: dict[tuple[int, int, int], Page] = {}
         self._calls: dict[tuple[object, ...], _StaticCall] = {}
         self._kv_address: tuple[int, int, torch.dtype] | None = None
-        self._said: set[str] = set()
+        self._prefills_eagerly = False
+
+    @property
+    def status(self) -> str:
+        """``graphs``, and what runs without them."""
+        parts = ["graphs"]
+        if self.graphs.num_refused:
+            # With none captured, nothing is a graph, whatever was asked for.
+            parts = ["graphs" if self.graphs.num_graphs else "eager", f"{self.graphs.num_refused} refused"]
+        if self._prefills_eagerly:
+            parts.append("prefill eager")
+        return ", ".join(parts)
+
+    @property
+    def is_warm(self) -> bool:
+        """No piece of this call waits for its capture."""
+        return self.graphs.is_complete
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Of the largest graph; they run one after another."""
+        return self.graphs.scratch_bytes
 
     def padding(self, kv: KVCache) -> Padding | None:
         """To multiples of the bucket; the cache's last slot is the sink."""
@@ -78,7 +98,7 @@ class StaticRuntime:
         """``Decoder.prefill`` block by block."""
         self._forget_other_memory(call.kv)
         if call.readout is not None and call.readout.reads_all_rows:
-            self._say("entropy_rows=null reads all rows, whose number no graph knows: the prefill runs eagerly")
+            self._say_eager("entropy_rows=null reads all rows, whose number no graph knows: the prefill runs eagerly")
             return self._eager.prefill(embeds, segments, head_rows, call)
         decoder = self._model.decoder
         page = self._page(embeds, head_rows, call)
@@ -150,9 +170,9 @@ class StaticRuntime:
         self.graphs.run(key, call.work)
         return call.result()
 
-    def _say(self, reason: str) -> None:
-        if reason not in self._said:
-            self._said.add(reason)
+    def _say_eager(self, reason: str) -> None:
+        if not self._prefills_eagerly:
+            self._prefills_eagerly = True
             logger.info("%s", reason)
 
 
