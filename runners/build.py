@@ -225,6 +225,26 @@ def model_request(config: RunConfig, device: str) -> ModelConfig:
     )
 
 
+def build_novice(checkpoint: str) -> tuple[Policy, str]:
+    """A ``tiny_oft`` without cache, on one thread, and the name that tells its weights apart.
+
+    Args:
+        checkpoint: folder, or ``builtin``.
+
+    Raises:
+        FileNotFoundError, ValueError: no such checkpoint.
+    """
+    import torch
+
+    from vlacache.core.policies import build_cache_policy
+    from vlacache.models.factory import ModelConfig, load_model
+    from vlacache.models.policy import CachedPolicy
+
+    torch.set_num_threads(1)  # one worker a core
+    loaded = load_model(ModelConfig("tiny_oft", checkpoint=checkpoint))
+    return CachedPolicy(loaded, build_cache_policy("none")), loaded.info.checkpoint
+
+
 def resolve_device(device: str) -> str:
     """``auto`` becomes ``cuda`` when torch sees a GPU, else ``cpu``.
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from runners.build import build_novice
 from runners.demos.dataset import (
     VIEWS,
     EpisodeMeta,
@@ -25,7 +26,7 @@ from runners.demos.dataset import (
     write_meta,
 )
 from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording, env_steps
-from runners.demos.novice import Novice, load_novice
+from runners.demos.novice import Novice
 from runners.files import remove_leftovers
 from runners.lock import RunLock
 
@@ -141,7 +142,7 @@ class _Worker:
 
         self._collection, self._root = collection, root
         self._assets = resolve_assets(collection.assets, suite=collection.suite, render=collection.render)
-        self._novice = None if collection.novice is None else Novice(load_novice(collection.novice)[0])
+        self._novice = None if collection.novice is None else Novice(build_novice(collection.novice)[0])
         self._env: Any = None
 
     def record(self, task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
@@ -223,7 +224,7 @@ def _settings(collection: Collection) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(kept).items() if key not in elsewhere}
     settings["recording"]["jitter"] = list(collection.recording.jitter)
     if collection.novice is not None:
-        settings["novice"] = load_novice(collection.novice)[1]
+        settings["novice"] = build_novice(collection.novice)[1]
     return {**settings, "tasks": list(collection.tasks), "assets": assets.label, "tail_steps": TAIL_STEPS}
 
 

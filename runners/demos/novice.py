@@ -8,7 +8,6 @@ places near the expert's way, not to the other bowl.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,23 +51,3 @@ class Novice:
     def _is_near(env: LiberoEnv, labels: SceneLabels) -> bool:
         labels.update(env.observed_qpos())
         return bool(np.linalg.norm(labels.offset("target")) < HELD_DISTANCE)
-
-
-def load_novice(checkpoint: str) -> tuple[Any, str]:
-    """The policy of a ``tiny_oft`` checkpoint, and the name that tells its weights apart.
-
-    Args:
-        checkpoint: folder, or ``builtin``.
-
-    Raises:
-        FileNotFoundError, ValueError: no such checkpoint.
-    """
-    import torch
-
-    from vlacache.core.policies import build_cache_policy
-    from vlacache.models.factory import ModelConfig, load_model
-    from vlacache.models.policy import CachedPolicy
-
-    torch.set_num_threads(1)  # one worker a core
-    loaded = load_model(ModelConfig("tiny_oft", checkpoint=checkpoint))
-    return CachedPolicy(loaded, build_cache_policy("none")), loaded.info.checkpoint
