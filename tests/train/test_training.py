@@ -130,6 +130,28 @@ def test_batches_depend_on_seed_and_update_alone(demos: Demos, tmp_path: Path) -
     assert epoch[: demos.num_frames].tolist() != epoch[demos.num_frames : 2 * demos.num_frames].tolist()
 
 
+def test_an_epoch_shows_every_move_and_a_share_of_the_pauses(demos: Demos, tmp_path: Path) -> None:
+    """Odd frames are made pauses: the hand stands, the fingers still close."""
+    action = demos.action.copy()
+    pauses = np.arange(1, demos.num_frames, 2)
+    moves = np.setdiff1d(np.arange(demos.num_frames), pauses)
+    action[demos.frame_rows, 0] = 0.5
+    action[demos.frame_rows[pauses], :-1] = 0.05
+    action[:, -1] = 1.0
+    batches = trainer(replace(FAST, pause_keep=0.25), replace(demos, action=action), tmp_path).batches
+    num_pauses = round(0.25 * len(pauses))
+    length = len(moves) + num_pauses
+    frames = np.concatenate([batches.frames(step) for step in range(-(-3 * length // 8))])
+    epochs = [set(frames[i * length : (i + 1) * length].tolist()) for i in range(3)]
+    assert all(len(epoch) == length and epoch >= set(moves.tolist()) for epoch in epochs)
+    assert len({frozenset(epoch) for epoch in epochs}) > 1, "other pauses in other epochs"
+
+
+def test_demos_without_a_move_are_refused(demos: Demos, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="never moves"):
+        trainer(replace(FAST, pause_keep=0.0), replace(demos, action=np.zeros_like(demos.action)), tmp_path)
+
+
 def test_schedules() -> None:
     config = replace(
         FAST, samples=8000, warmup=0.1, learning_rate=1.0, keep_shares=((0.0, 0.25), (0.6, 0.5), (0.9, 1.0))

@@ -26,6 +26,8 @@ from vlacache.train.targets import Targets, action_token_ids
 
 #: Metres that count as 1 in the auxiliary loss.
 AUX_METRES = 0.1
+#: Largest component of an action, as a share of full speed, with which the hand counts as standing still.
+PAUSE_SPEED = 0.1
 #: Batches that are prepared ahead.
 PREFETCH = 3
 
@@ -51,21 +53,26 @@ class BatchMaker:
         self._demos, self._model, self._config, self._store = demos, model, config, store
         self._text = [tokenizer.encode(prompt_text(model.prompt, text))[1:] for text in demos.instructions]
         self._orders: dict[int, NDArray[np.int64]] = {}
+        speed = np.abs(demos.action[demos.frame_rows, :-1]).max(axis=1)
+        self._pauses, self._moves = np.flatnonzero(speed < PAUSE_SPEED), np.flatnonzero(speed >= PAUSE_SPEED)
+        self._num_pauses = round(config.pause_keep * len(self._pauses))
+        if not len(self._moves) + self._num_pauses:
+            raise ValueError(f"demos: no frame is left at pause_keep={config.pause_keep}; the hand never moves in them")
         patch_size = model.towers[0].patch_size
         self._odds = patch_odds(store, demos.num_frames, len(demos.views), patch_size)
 
     def frames(self, step: int) -> NDArray[np.int64]:
-        """Training frames of update ``step``: every epoch is a new permutation."""
-        size, n = self._config.batch_size, self._demos.num_frames
+        """Training frames of update ``step``: every epoch is a new permutation of the moves and some of the pauses."""
+        size, n = self._config.batch_size, len(self._moves) + self._num_pauses
         places = np.arange(step * size, (step + 1) * size)
         return np.array([self._order(int(e))[i] for e, i in zip(places // n, places % n, strict=True)])
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:
             self._orders.pop(epoch - 2, None)
-            self._orders[epoch] = np.random.default_rng([self._config.seed, 0, epoch]).permutation(
-                self._demos.num_frames
-            )
+            rng = np.random.default_rng([self._config.seed, 0, epoch])
+            pauses = rng.choice(self._pauses, self._num_pauses, replace=False)
+            self._orders[epoch] = rng.permutation(np.concatenate([self._moves, pauses]))
         return self._orders[epoch]
 
     def make(self, step: int) -> list[MicroBatch]:

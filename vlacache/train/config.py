@@ -25,6 +25,9 @@ class TrainConfig:
         proprio_dropout: share of samples whose proprio is zeroed, so that the model has to look.
         aux_weight, pointing_weight: of the losses of the auxiliary heads; they are not saved.
         bin_sigma: width, in bins, of the labels of a token_bins head; see ``targets.soft_labels``.
+        pause_keep: share of the frames in which the hand stands still that an epoch shows. The likeliest bin of a
+            model that is unsure is the one of standing still, which many frames share, and it never moves again;
+            OpenVLA drops such frames from LIBERO's demonstrations for that reason.
         eval_samples: closed-loop evaluation after so many samples, and at the end. save_steps: updates between states.
         log_steps: updates that one line of the log averages. precision: of the passes; weights are kept in float32.
     """
@@ -51,6 +54,7 @@ class TrainConfig:
     aux_weight: float = 1.0
     pointing_weight: float = 0.3
     bin_sigma: float = 0.0
+    pause_keep: float = 1.0
     eval_samples: int = 40_000
     save_steps: int = 50
     log_steps: int = 20
@@ -66,6 +70,8 @@ class TrainConfig:
             )
         if any(not 0.0 < share <= 1.0 for _, share in self.keep_shares):
             raise ValueError(f"keep_shares: expected shares in (0, 1], got {self.keep_shares}")
+        if not 0.0 <= self.pause_keep <= 1.0:
+            raise ValueError(f"pause_keep: expected a share in [0, 1], got {self.pause_keep}")
         if self.bin_sigma < 0.0:
             raise ValueError(f"bin_sigma: expected at least 0, got {self.bin_sigma}")
         for name in ("warmup", "ema_decay", "proprio_dropout"):
