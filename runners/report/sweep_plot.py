@@ -89,7 +89,7 @@ def _draw_success(axes: Axes, reference: Mapping[str, Any], rows: Sequence[Mappi
         label = f"no cache, n = {reference['num_pairs']}"
         axes.axhline(100 * reference["success"], color=color, linestyle=(0, (5, 3)), linewidth=1.4, label=label)
     _draw_points(axes, rows, _success_point)
-    axes.set_ylim(0, 103)
+    axes.set_ylim(0, 112)
     axes.set_yticks(range(0, 101, 20))
     axes.set_ylabel("success, %")
     axes.grid(axis="y")
