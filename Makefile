@@ -28,7 +28,7 @@ run: $(STAMP) ## The main job in small: ten tasks of libero_spatial, one episode
 	$(BIN)/python run.py suite.episodes_per_task=1 $(ARGS)
 
 test: $(STAMP) ## All tests but those marked slow or gpu
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 sweep: $(STAMP) ## Success and latency against the reuse ratio; run again, it does only what is missing
 	$(BIN)/python scripts/sweep.py $(SWEEP) $(ARGS)
