@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.config import RunConfig, SuiteConfig
@@ -226,10 +227,10 @@ def model_request(config: RunConfig, device: str) -> ModelConfig:
 
 
 def build_novice(checkpoint: str) -> tuple[Policy, str]:
-    """A ``tiny_oft`` without cache, on one thread, and the name that tells its weights apart.
+    """An embedded policy without cache, on one thread, and the name that tells its weights apart.
 
     Args:
-        checkpoint: folder, or ``builtin``.
+        checkpoint: folder of any embedded model, or ``builtin`` for the ``tiny_oft`` that ships.
 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint.
@@ -237,11 +238,13 @@ def build_novice(checkpoint: str) -> tuple[Policy, str]:
     import torch
 
     from vlacache.core.policies import build_cache_policy
+    from vlacache.models.config import VLAConfig
     from vlacache.models.factory import ModelConfig, load_model
     from vlacache.models.policy import CachedPolicy
 
     torch.set_num_threads(1)  # one worker a core
-    loaded = load_model(ModelConfig("tiny_oft", checkpoint=checkpoint))
+    model = "tiny_oft" if checkpoint == "builtin" else VLAConfig.from_json(Path(checkpoint) / "config.json").name
+    loaded = load_model(ModelConfig(model, checkpoint=checkpoint))
     return CachedPolicy(loaded, build_cache_policy("none")), loaded.info.checkpoint
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runners.build import build_novice
 from runners.demos.collect import Collection, collect
 from runners.demos.dataset import find_episodes, read_episode, read_info
 from runners.demos.episode import TAIL_STEPS, Recording
 from runners.demos.novice import LEAD_STEPS, RELEASE_STEPS, Novice
+from vlacache.models.factory import ModelConfig, load_model
+from vlacache.train.export import export_checkpoint
 
 
 class FakeEnv:
@@ -98,6 +101,18 @@ def test_nothing_to_show_when_it_succeeds_or_never_lets_go() -> None:
     env = FakeEnv()
     assert not lead(env, opens_at=10_000)
     assert len(env.actions) == drawn_steps(0) + RELEASE_STEPS
+
+
+def test_any_embedded_model_can_lead(tmp_path: Path) -> None:
+    export_checkpoint(load_model(ModelConfig("tiny_openvla")).model, tmp_path / "some", {})
+    policy, name = build_novice(str(tmp_path / "some"))
+    assert policy.cameras == ("agentview",) and policy.num_open_loop_steps == 1
+    assert name.startswith("some@")
+
+
+def test_a_leader_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        build_novice(str(tmp_path / "nowhere"))
 
 
 @pytest.mark.sim

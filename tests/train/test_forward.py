@@ -23,7 +23,7 @@ from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
 from vlacache.train.forward import encode
 from vlacache.train.frames import FrameStore
-from vlacache.train.targets import TrainNet, action_token_ids, compute_losses, soft_labels
+from vlacache.train.targets import TrainNet, action_token_ids, between_tokens, compute_losses, soft_labels, token_loss
 
 PLAIN = TrainConfig(
     batch_size=6, micro_batch=6, samples=60, keep_shares=((0.0, 1.0),), shift_pixels=0, brightness=0.0, contrast=0.0,
@@ -135,6 +135,34 @@ def test_blocked_attention_has_the_values_and_gradients_of_torch(monkeypatch: py
         assert torch.allclose(a.float(), b, atol=0.05, rtol=0.05)
 
 
+def test_labels_between_the_bins_round_to_the_bin() -> None:
+    values = torch.linspace(-1, 1, 1001)
+    assert (between_tokens(values, 768, 256) - action_token_ids(values, 768, 256)).abs().max() <= 0.5 + 1e-4
+
+
+def test_median_labels_lead_the_likeliest_bin_to_the_median_and_plain_ones_to_the_mode() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(1, 7, 256)
+    draws = torch.tensor([0.0] * 8 + [0.4] * 3 + [0.5] * 3 + [0.6] * 3 + [0.7] * 3)  # mode 0, median 0.4 .. 0.5
+    likeliest = {}
+    for median in (False, True):
+        net = TrainNet(loaded(TINY_OPENVLA).model.requires_grad_(True), median=median)
+        assert net.model.head.proj.in_features == hidden.shape[-1]
+        learnt = [*net.model.head.parameters(), *(net.median.parameters() if median else ())]
+        optimizer = torch.optim.Adam(learnt, lr=2e-3)
+        actions = draws[:, None].expand(-1, 7)
+        ids = action_token_ids(actions, 768, 256)
+        for _ in range(400):
+            optimizer.zero_grad()
+            action, _, off = token_loss(net, hidden.expand(len(draws), -1, -1), actions, ids, bin_sigma=3.0)
+            (action + off).backward()
+            optimizer.step()
+        best = net.model.head(hidden)[0].argmax(-1)
+        likeliest[median] = detokenize(best.numpy(), 768, 256)
+    np.testing.assert_allclose(likeliest[False], 0.0, atol=0.03)
+    assert ((likeliest[True] > 0.35) & (likeliest[True] < 0.55)).all(), likeliest[True]
+
+
 def test_bin_labels_are_undone_by_the_detokenizer() -> None:
     values = torch.linspace(-1, 1, 1001)
     ids = action_token_ids(values, 768, 256)
@@ -146,7 +174,8 @@ def test_bin_labels_are_undone_by_the_detokenizer() -> None:
 @pytest.mark.parametrize("name", sorted(TINY_MODELS))
 def test_every_weight_gets_a_gradient(demos: Demos, name: str) -> None:
     config = small(TINY_MODELS[name])
-    net = TrainNet(loaded(config).model.requires_grad_(True), demos.select(config.views).aux_names)
+    model = loaded(config).model.requires_grad_(True)
+    net = TrainNet(model, demos.select(config.views).aux_names, median=name == "tiny_openvla")
     micro = maker(demos, config).make(0)[0]
     compute_losses(net, micro.inputs, micro.targets, TrainConfig(aux_weight=0.5, pointing_weight=0.2)).total.backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

@@ -25,6 +25,9 @@ class TrainConfig:
         proprio_dropout: share of samples whose proprio is zeroed, so that the model has to look.
         aux_weight, pointing_weight: of the losses of the auxiliary heads; they are not saved.
         bin_sigma: width, in bins, of the labels of a token_bins head; see ``targets.soft_labels``.
+        median_labels: whether those labels lie around the median that the model itself expects instead of around the
+            expert's action. Greedy decoding takes the likeliest bin. Of what an unsure model thinks possible that is
+            the value which most demonstrations share exactly (standing still, full speed), and never the middle.
         pause_keep: share of the frames in which the hand stands still that an epoch shows. The likeliest bin of a
             model that is unsure is the one of standing still, which many frames share, and it never moves again;
             OpenVLA drops such frames from LIBERO's demonstrations for that reason.
@@ -54,6 +57,7 @@ class TrainConfig:
     aux_weight: float = 1.0
     pointing_weight: float = 0.3
     bin_sigma: float = 0.0
+    median_labels: bool = False
     pause_keep: float = 1.0
     eval_samples: int = 40_000
     save_steps: int = 50

@@ -243,7 +243,7 @@ def _first_net(
     model.load_state_dict(shared, strict=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        return TrainNet(model, aux_names)
+        return TrainNet(model, aux_names, median=config.median_labels and model_config.head == "token_bins")
 
 
 def demos_facts(demos: Demos) -> dict[str, Any]:

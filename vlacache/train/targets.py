@@ -17,6 +17,9 @@ from vlacache.train.config import TrainConfig
 from vlacache.train.forward import ModelInput, encode
 from vlacache.train.pointing import PointingHead, points_of
 
+#: Of the median head's error in the total loss: about as large as the cross entropy of the bins.
+MEDIAN_WEIGHT = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -46,6 +49,13 @@ def action_token_ids(actions: Tensor, vocab_size: int, num_bins: int) -> Tensor:
     return torch.from_numpy(vocab_size - np.digitize(actions.numpy().astype(np.float64), edges))
 
 
+def between_tokens(actions: Tensor, vocab_size: int, num_bins: int) -> Tensor:
+    """``action_token_ids`` without the rounding: float32[...], at most half a token from it."""
+    # Half a bin, because an id stands for the range above its lower edge.
+    ids = vocab_size - 0.5 - (actions + 1.0) * 0.5 * (num_bins - 1)
+    return ids.clamp(vocab_size - num_bins, vocab_size - 1)
+
+
 def soft_labels(token_ids: Tensor, vocab_size: int, num_bins: int, sigma: float) -> Tensor:
     """The distribution over the vocabulary that a token is trained towards.
 
@@ -53,20 +63,21 @@ def soft_labels(token_ids: Tensor, vocab_size: int, num_bins: int, sigma: float)
     the most probable token stays the label itself.
 
     Args:
-        token_ids: int64[...] action tokens. sigma: in bins; 0 for the label alone.
+        token_ids: action tokens [...], int64 or, for a label between two bins, float32. sigma: in bins; 0 for the
+            nearest label alone.
 
     Returns:
         float32[..., vocab], sums of 1; zero outside the action tokens.
     """
     if sigma == 0.0:
-        return F.one_hot(token_ids, vocab_size).float()
+        return F.one_hot(token_ids.round().long(), vocab_size).float()
     ids = torch.arange(vocab_size, device=token_ids.device)
     exponent = -0.5 * ((ids - token_ids[..., None]) / sigma) ** 2
     return exponent.masked_fill(ids < vocab_size - num_bins, -torch.inf).softmax(dim=-1)
 
 
 class AuxHead(nn.Module):
-    """Where gripper and named objects are, read from the rows that also make the action. Never saved with a model."""
+    """Numbers read from the rows that also make the action: where gripper and objects are. Never saved with a model."""
 
     def __init__(self, hidden_size: int, num_outputs: int) -> None:
         super().__init__()
@@ -79,32 +90,41 @@ class AuxHead(nn.Module):
 
 
 class TrainNet(nn.Module):
-    """A model with its auxiliary heads, for auxiliary targets of these names."""
+    """A model with its auxiliary heads, for auxiliary targets of these names.
 
-    def __init__(self, model: VLAModel, aux_names: Sequence[str] = ()) -> None:
+    ``median`` adds a head for the median of each action entry: trained with the absolute error, whose best answer is
+    the median, and giving the labels of the bins. It is not saved with the model.
+    """
+
+    def __init__(self, model: VLAModel, aux_names: Sequence[str] = (), *, median: bool = False) -> None:
         super().__init__()
         self.model = model
         width, points = model.config.decoder.hidden_size, points_of(aux_names, model.config.views)
+        self.median = AuxHead(width, 1) if median else None
         self.aux = AuxHead(width, len(aux_names)) if aux_names else None
         self.pointing = PointingHead(width, points) if points else None
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Means over a batch. ``error`` is the mean absolute error of the normalised action (of the best bin)."""
+    """Means over a batch. ``error`` is the mean absolute error of the normalised action (of the best bin).
+
+    ``median`` is that of the median head.
+    """
 
     total: Tensor
     action: Tensor
     aux: Tensor
     pointing: Tensor
     error: Tensor
+    median: Tensor
 
 
 def compute_losses(net: TrainNet, inputs: ModelInput, targets: Targets, config: TrainConfig) -> Losses:
     """One pass."""
     encoded = encode(net.model, inputs)
     hidden = encoded.rows
-    action, error = _action_loss(net.model, hidden, targets, config.bin_sigma)
+    action, error, median = _action_loss(net, hidden, targets, config.bin_sigma)
     aux = pointing = torch.zeros((), device=hidden.device)
     if net.aux is not None:
         # Later rows of an autoregressive model have seen the label.
@@ -114,22 +134,40 @@ def compute_losses(net: TrainNet, inputs: ModelInput, targets: Targets, config: 
         aux = (difference * known).sum() / known.sum().clamp_min(1)
         if net.pointing is not None and config.pointing_weight:
             pointing = net.pointing.loss(read, encoded.patches, inputs.kept, targets.aux, net.model.config.grid)
-    total = action + config.aux_weight * aux + config.pointing_weight * pointing
-    return Losses(total, action, aux, pointing, error)
+    total = action + MEDIAN_WEIGHT * median + config.aux_weight * aux + config.pointing_weight * pointing
+    return Losses(total, action, aux, pointing, error, median)
 
 
-def _action_loss(model: VLAModel, hidden: Tensor, targets: Targets, bin_sigma: float) -> tuple[Tensor, Tensor]:
-    if isinstance(model.head, L1ChunkHead):
-        difference = (model.head(hidden).float() - targets.actions).abs().mean(dim=-1)
+def _action_loss(net: TrainNet, hidden: Tensor, targets: Targets, bin_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of the action head, error of its answer and loss of the median head."""
+    if isinstance(net.model.head, L1ChunkHead):
+        difference = (net.model.head(hidden).float() - targets.actions).abs().mean(dim=-1)
         loss = (difference * targets.valid).sum() / targets.valid.sum()
-        return loss, loss.detach()
+        return loss, loss.detach(), torch.zeros((), device=hidden.device)
     if targets.token_ids is None:
         raise ValueError("targets: expected token_ids for a token_bins head, got None")
-    logits = model.head(hidden).float()
-    labels = soft_labels(targets.token_ids, model.config.decoder.vocab_size, model.config.num_action_bins, bin_sigma)
+    return token_loss(net, hidden, targets.actions[:, 0], targets.token_ids, bin_sigma)
+
+
+def token_loss(
+    net: TrainNet, hidden: Tensor, actions: Tensor, token_ids: Tensor, bin_sigma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross entropy of the bins, error of the likeliest bin and error of the median head (0 without one).
+
+    Args:
+        hidden: [B, dim, D]. actions: float32[B, dim] normalised. token_ids: int64[B, dim], their bins.
+    """
+    config, logits = net.model.config, net.model.head(hidden).float()
+    vocab_size, num_bins = config.decoder.vocab_size, config.num_action_bins
+    label, median_error = token_ids, torch.zeros((), device=hidden.device)
+    if net.median is not None:
+        median = net.median(hidden)[..., 0].float()
+        median_error = (median - actions.clamp(-1.0, 1.0)).abs().mean()
+        label = between_tokens(median.detach(), vocab_size, num_bins)
+    labels = soft_labels(label, vocab_size, num_bins, bin_sigma)
     loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, -2))
-    bins_off = (logits.detach().argmax(-1) - targets.token_ids).abs().float().mean()
-    return loss, bins_off * 2.0 / model.config.num_action_bins
+    bins_off = (logits.detach().argmax(-1) - token_ids).abs().float().mean()
+    return loss, bins_off * 2.0 / num_bins, median_error
 
 
 def quantile_bounds(values: np.ndarray, low: float = 0.01, high: float = 0.99) -> tuple[tuple[float, ...], ...]:
