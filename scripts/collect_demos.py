@@ -69,7 +69,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--novice",
         metavar="CHECKPOINT",
-        help="folder of an embedded policy, or builtin: it acts first, the expert shows the way back from where it got to",
+        help="folder of an embedded policy, or builtin: it acts first, the expert shows the way back",
     )
     return parser.parse_args()
 
