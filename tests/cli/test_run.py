@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
 
-from runners.cli import main
 from runners.estimate import measured_cost
 from runners.journal import read_episodes, read_run
-from runners.lock import RunLock
 from runners.overrides import compose_run
 
 SMALL = ["suite=toy", "suite.task_ids=[1]", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
-
-
-@pytest.fixture
-def run_main(tmp_path, monkeypatch, capsys):
-    """Call ``main`` in an empty folder; returns exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(words)
-        out, err = capsys.readouterr()
-        return caught.value.code, out, err
-
-    return call
 
 
 def test_a_run_ends_with_table_and_files(run_main, tmp_path):
@@ -74,24 +55,6 @@ def test_untrained_weights_are_called_so(run_main):
     assert "Untrained weights: success says nothing about the cache" in out
 
 
-def test_the_same_run_id_runs_nothing_twice(run_main, tmp_path):
-    command = [*SMALL, "suite.episodes_per_task=1", "run_id=demo"]
-    run_main(*command)
-    episodes = (tmp_path / "results/demo/episodes.jsonl").read_bytes()
-    code, out, _ = run_main(*command)
-    assert code == 0
-    assert "speed-up" in out
-    assert (tmp_path / "results/demo/episodes.jsonl").read_bytes() == episodes
-
-
-def test_a_finished_run_is_not_continued_without_its_id(run_main, tmp_path):
-    run_main("debug=smoke", "suite.max_steps=2", "device=cpu", "run_id=first")
-    run_main("debug=smoke", "suite.max_steps=2", "device=cpu")
-    names = sorted(path.name for path in (tmp_path / "results").iterdir())
-    assert len(names) == 2
-    assert names[1].startswith("toy-tiny_oft-adaptive-2")
-
-
 def test_too_many_errors_end_with_code_1_and_keep_what_is_done(run_main, tmp_path, monkeypatch):
     import runners.envs.toy as toy
 
@@ -130,29 +93,6 @@ def test_without_the_environment_the_message_says_what_to_do(repo_root, tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_another_config_under_the_same_run_id_is_refused(run_main, monkeypatch):
-    run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo")
-    monkeypatch.setattr("runners.launch.build_arms", lambda config: pytest.fail("the model was loaded"))
-    code, out, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "suite.max_steps=5")
-    assert (code, out) == (2, "")
-    assert "suite.max_steps: 9 != 5" in err
-    assert "Use another run_id" in err
-    code, _, err = run_main(*SMALL, "suite.episodes_per_task=1", "run_id=demo", "cache=paper")
-    assert code == 2
-    assert err.splitlines()[1] == "  cache: adaptive != paper"
-    assert "<absent>" not in err
-
-
-def test_a_second_writer_is_refused_before_the_model_is_loaded(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr("runners.launch.build_arms", lambda config: pytest.fail("the model was loaded"))
-    (tmp_path / "results/demo").mkdir(parents=True)
-    lock = RunLock(tmp_path / "results/demo/.lock")
-    code, out, err = run_main(*SMALL, "run_id=demo")
-    lock.release(forget=True)
-    assert (code, out) == (1, "")
-    assert "results/demo is being written by process" in err
-
-
 def test_a_full_disk_is_one_line_and_code_1(run_main, monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "results/demo/steps/x.parquet")
@@ -180,19 +120,6 @@ def test_the_expert_solves_the_toy_suite(run_main, tmp_path):
     code, *_ = run_main("suite=toy", "model=expert", "suite.episodes_per_task=2", "run_id=expert")
     assert code == 0
     assert [e.status for e in read_episodes(tmp_path / "results/expert")] == ["success"] * 6
-
-
-def test_seed_zero_gives_the_same_run_twice(run_main, tmp_path):
-    for run_id in ("first", "second"):
-        run_main(*SMALL, "suite.episodes_per_task=1", f"run_id={run_id}", "seed=0", "cache=random")
-    from runners.steps import read_steps
-
-    first, second = (
-        {p.name: read_steps(p) for p in (tmp_path / "results" / r / "steps").iterdir()} for r in ("first", "second")
-    )
-    assert first.keys() == second.keys()
-    for name in first:
-        assert first[name]["action"].to_pylist() == second[name]["action"].to_pylist()
 
 
 def test_dry_run_lists_episodes_and_writes_nothing(run_main, tmp_path):
@@ -275,53 +202,6 @@ def test_the_sweep_ends_with_a_table_and_does_nothing_twice(repo_root, tmp_path)
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert second.returncode == 0, second.stderr
     assert {path: path.read_bytes() for path in sweep_dir.glob("*/episodes.jsonl")} == episodes
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_same_command_continues_a_run_that_was_cut_off(repo_root, tmp_path, sent):
-    """A signal in mid-run, then the very same command without a run id."""
-    words = ["suite=toy", "suite.episodes_per_task=4", "suite.max_steps=9", "device=cpu", "model.dtype=float32"]
-    command = [sys.executable, str(repo_root / "run.py"), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell starts background jobs with SIGINT ignored, and the tests may be such a job.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    _wait_for_episode(tmp_path, process)
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=120)
-    assert "Traceback" not in err
-    (run_dir,) = (tmp_path / "results").iterdir()
-    saved = (run_dir / "episodes.jsonl").read_bytes()
-    if sent == signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
-    else:
-        assert process.returncode == 130, err
-        assert f"episodes are saved in results/{run_dir.name}/" in err
-        assert f"run_id={run_dir.name}" in err
-    assert 0 < len(saved.splitlines()) < 24  # long enough that the signal arrives in mid-run on a busy machine too
-
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in (tmp_path / "results").iterdir()] == [run_dir.name]
-    final = (run_dir / "episodes.jsonl").read_bytes()
-    assert final.startswith(saved)
-    assert len(final.splitlines()) == 24
-
-
-def _wait_for_episode(folder, process, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        if any(path.stat().st_size for path in folder.glob("results/*/episodes.jsonl")):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"no episode was finished within {seconds} s: {process.communicate()[1] if process.poll() else ''}")
 
 
 @pytest.mark.sim
