@@ -211,6 +211,31 @@ def test_a_stage_begins_with_the_averaged_weights_of_a_stopped_one(demos: Demos,
     assert facts["stages"][0]["sha256"].startswith(facts["stages"][1]["init_from"])
 
 
+def test_a_stage_goes_on_with_the_auxiliary_heads_of_the_one_before(demos: Demos, tmp_path: Path) -> None:
+    first = trainer(FAST, demos, tmp_path / "a", stop_after=4)
+    first.run()
+    options = {"init_from": tmp_path / "a" / "last", "stop_after": 1}
+    second = trainer(replace(FAST, seed=7), demos, tmp_path / "b", **options)
+    learnt = {n: v for n, v in first.engine.net.state_dict().items() if not n.startswith("model.")}
+    ours = second.engine.net.state_dict()
+    assert any(n.startswith("pointing.") for n in learnt) and all(torch.equal(ours[n], v) for n, v in learnt.items())
+    second.run()
+    (tmp_path / "a" / "heads.safetensors").unlink()
+    with pytest.raises(ValueError, match="init_heads"):
+        trainer(replace(FAST, seed=7), demos, tmp_path / "b", **options)
+
+
+def test_heads_of_other_targets_are_left_alone(demos: Demos, tmp_path: Path) -> None:
+    trainer(FAST, demos, tmp_path / "oft", stop_after=1).run()
+    options = {"init_from": tmp_path / "oft" / "last"}
+    with_heads = trainer(
+        replace(FAST, model="tiny_openvla"), demos, tmp_path / "vla", **options
+    ).engine.net.state_dict()
+    (tmp_path / "oft" / "heads.safetensors").unlink()
+    fresh = trainer(replace(FAST, model="tiny_openvla"), demos, tmp_path / "none", **options).engine.net.state_dict()
+    assert all(torch.equal(with_heads[n], v) for n, v in fresh.items())
+
+
 def test_an_evaluation_runs_once_however_often_the_run_is_continued(demos: Demos, tmp_path: Path) -> None:
     first, second = Scripted(0.5), Scripted(0.6)
     trainer(FAST, demos, tmp_path, evaluate=first, stop_after=6).run()

@@ -25,6 +25,7 @@ from vlacache.train.demos import Demos
 from vlacache.train.engine import Engine
 from vlacache.train.export import export_checkpoint, stages_of, start_from
 from vlacache.train.frames import FrameStore
+from vlacache.train.heads import heads_beside, load_heads, save_heads
 from vlacache.train.log import JsonlLogger, MetricLogger
 from vlacache.train.schedule import keep_share
 from vlacache.train.targets import TrainNet, with_normalisation
@@ -51,14 +52,15 @@ class RunOptions:
 class Trainer:
     """Trains, evaluates, keeps the best.
 
-    Files in ``folder``: ``state.pt`` (to continue), ``log.jsonl``, ``last/`` (checkpoint of the last update) and
-    ``best/`` (checkpoint with the best closed-loop success) or, without simulator, ``snapshots/<samples>/`` where an
-    evaluation was due.
+    Files in ``folder``: ``state.pt`` (to continue), ``log.jsonl``, ``last/`` (checkpoint of the last update),
+    ``heads.safetensors`` (auxiliary heads, for a run that begins with ``last/``) and ``best/`` (checkpoint with the
+    best closed-loop success) or, without simulator, ``snapshots/<samples>/`` where an evaluation was due.
 
     Args:
         config: numbers of the run. demos: with at least the model's views. folder: of the run.
         evaluate: see ``Evaluate``; None on a machine without simulator. loggers: besides ``log.jsonl``.
-        init_from: checkpoint whose trunk the run begins with. options: see ``RunOptions``.
+        init_from: checkpoint whose trunk the run begins with, and its run's auxiliary heads if they lie beside it.
+        options: see ``RunOptions``.
 
     Raises:
         ValueError: the folder holds a run with other numbers or other demos.
@@ -94,7 +96,10 @@ class Trainer:
         device = torch.device(self._options.device)
         self._dtype = _dtype(config, device, stored)
         self._facts = _run_facts(config, demos, init_from, self._dtype)
+        self._aux_names = demos.aux_names
         net = _first_net(config, model_config, shared, demos.aux_names)
+        if init_from is not None and (heads := heads_beside(init_from)) is not None:
+            load_heads(net, demos.aux_names, heads)
         cores = self._options.num_threads or os.cpu_count() or 1
         self.engine = Engine(net.to(device), config, self._dtype, cores)
         store = FrameStore(demos, base.towers[0].image_size, self._options.frame_bytes)
@@ -126,6 +131,7 @@ class Trainer:
         finally:
             self.engine.close()
             torch.set_num_threads(threads)
+        save_heads(self.engine.net, self._aux_names, self.folder)
         export_checkpoint(self.engine.averaged_model(), self.folder / "last", self._card_facts())
         return state
 
@@ -206,8 +212,8 @@ class Trainer:
         differing = self.config.differences(stored.facts["config"])
         differing += [
             f"{key}: {stored.facts[key]} != {self._facts[key]}"
-            for key in ("demos", "init_from", "dtype")
-            if stored.facts[key] != self._facts[key]
+            for key in ("demos", "init_from", "init_heads", "dtype")
+            if stored.facts.get(key) != self._facts[key]
         ]
         if differing:
             raise ValueError(
@@ -227,10 +233,12 @@ def _dtype(config: TrainConfig, device: torch.device, stored: TrainState | None)
 
 def _run_facts(config: TrainConfig, demos: Demos, init_from: Path | None, dtype: torch.dtype) -> dict[str, Any]:
     """What a run that is continued must have in common with the one that was stored."""
+    heads = None if init_from is None else heads_beside(init_from)
     return {
         "config": json.loads(json.dumps(config.to_dict())),
         "demos": demos_facts(demos),
         "init_from": None if init_from is None else _digest((init_from / "model.safetensors").read_bytes()),
+        "init_heads": None if heads is None else _digest(heads.read_bytes()),
         "dtype": str(dtype).removeprefix("torch."),
     }
 
