@@ -226,15 +226,25 @@ def model_request(config: RunConfig, device: str) -> ModelConfig:
     )
 
 
-def build_novice(checkpoint: str) -> tuple[Policy, str]:
-    """An embedded policy without cache, on one thread, and the name that tells its weights apart.
+def build_novice(novice: str, suite: str) -> tuple[Policy, str]:
+    """What leads into demonstrations: an embedded policy without cache, on one thread, or the expert gone astray.
 
     Args:
-        checkpoint: folder of any embedded model, or ``builtin`` for the ``tiny_oft`` that ships.
+        novice: folder of any embedded model, ``builtin`` for the ``tiny_oft`` that ships, or ``astray``.
+        suite: that it plays.
+
+    Returns:
+        The policy and the name that tells its weights apart.
 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint.
     """
+    if novice == "astray":
+        from runners.experts import build_expert
+        from runners.experts.astray import AstrayExpert
+
+        return AstrayExpert(build_expert(suite)), novice
+
     import torch
 
     from vlacache.core.policies import build_cache_policy
@@ -243,8 +253,8 @@ def build_novice(checkpoint: str) -> tuple[Policy, str]:
     from vlacache.models.policy import CachedPolicy
 
     torch.set_num_threads(1)  # one worker a core
-    model = "tiny_oft" if checkpoint == "builtin" else VLAConfig.from_json(Path(checkpoint) / "config.json").name
-    loaded = load_model(ModelConfig(model, checkpoint=checkpoint))
+    model = "tiny_oft" if novice == "builtin" else VLAConfig.from_json(Path(novice) / "config.json").name
+    loaded = load_model(ModelConfig(model, checkpoint=novice))
     return CachedPolicy(loaded, build_cache_policy("none")), loaded.info.checkpoint
 
 

@@ -68,8 +68,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--jitter", nargs="*", choices=JITTERS, default=[], help="looks drawn anew for each demo")
     parser.add_argument(
         "--novice",
-        metavar="CHECKPOINT",
-        help="folder of an embedded policy, or builtin: it acts first, the expert shows the way back",
+        metavar="WHO",
+        help="astray (the expert, missing by centimetres), builtin (tiny_oft) or a checkpoint folder: it acts first, "
+        "the expert shows the way back",
     )
     return parser.parse_args()
 

@@ -42,7 +42,7 @@ class Collection:
     Attributes:
         tasks: task ids; demo ``n`` of the k-th is episode ``n * len(tasks) + k``, so every beginning is balanced.
         assets, render: as for ``runners.assets.resolve_assets``.
-        novice: checkpoint of the ``tiny_oft`` that leads into each demo; None for none.
+        novice: what leads into each demo, see ``runners.build.build_novice``; None for nothing.
     """
 
     suite: str
@@ -142,7 +142,9 @@ class _Worker:
 
         self._collection, self._root = collection, root
         self._assets = resolve_assets(collection.assets, suite=collection.suite, render=collection.render)
-        self._novice = None if collection.novice is None else Novice(build_novice(collection.novice)[0])
+        self._novice = (
+            None if collection.novice is None else Novice(build_novice(collection.novice, collection.suite)[0])
+        )
         self._env: Any = None
 
     def record(self, task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
@@ -224,7 +226,7 @@ def _settings(collection: Collection) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(kept).items() if key not in elsewhere}
     settings["recording"]["jitter"] = list(collection.recording.jitter)
     if collection.novice is not None:
-        settings["novice"] = build_novice(collection.novice)[1]
+        settings["novice"] = build_novice(collection.novice, collection.suite)[1]
     return {**settings, "tasks": list(collection.tasks), "assets": assets.label, "tail_steps": TAIL_STEPS}
 
 

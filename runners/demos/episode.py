@@ -84,7 +84,7 @@ class DemoRecorder:
         if now.success:
             return None
         labels = SceneLabels(self._env.privileged())
-        if self._novice is not None and not self._novice.lead(self._env, labels, rng):
+        if self._novice is not None and not self._novice.lead(self._env, rng):
             return None
         self._expert.reset(seed)
         rows, success_row = DemoRows(), None

@@ -1,8 +1,8 @@
-"""A trained policy that leads into a demonstration, so that the expert shows the way back from its mistakes.
+"""A policy that leads into a demonstration, so that the expert shows the way back from its mistakes.
 
 The policy acts for a number of steps drawn for each demo, then the expert takes over and is recorded to the end
 (HG-DAgger, Kelly et al., 2019, with a coin instead of a watching human). DART's noise cannot replace it: it leads to
-places near the expert's way, not to the other bowl.
+places near the expert's way, not to the other bowl, and not to a hand that closed beside the rim.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.demos.labels import SceneLabels
+from runners.envs.base import PrivilegedPolicy
 from runners.envs.libero import LiberoEnv
 from vlacache.types import Policy
 
@@ -20,7 +20,6 @@ from vlacache.types import Policy
 LEAD_STEPS = 150
 #: Steps more in which the policy may let go of what it holds. Taking over then would teach to drop it.
 RELEASE_STEPS = 30
-HELD_DISTANCE = 0.12  # metres between the named object and the grip site
 
 
 class Novice:
@@ -29,25 +28,21 @@ class Novice:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
-    def lead(self, env: LiberoEnv, labels: SceneLabels, rng: np.random.Generator) -> bool:
+    def lead(self, env: LiberoEnv, rng: np.random.Generator) -> bool:
         """Act from the current state on; True when the expert can take over, False when there is nothing to show."""
+        if isinstance(self._policy, PrivilegedPolicy):
+            self._policy.attach(env)
         self._policy.reset(int(rng.integers(2**31)))
         num_steps = int(rng.integers(LEAD_STEPS))
+        state = env.privileged()
+        target = state.goal[0][1]
         queue: deque[NDArray[np.float32]] = deque()
-        closed = False
         for step in range(num_steps + RELEASE_STEPS):
-            if step >= num_steps and not (closed and self._is_near(env, labels)):
+            if step >= num_steps and not state.holds(target):
                 return True
             if not queue:
                 chunk = self._policy.infer(env.observe(self._policy.cameras))
                 queue.extend(chunk.actions[: self._policy.num_open_loop_steps])
-            action = queue.popleft()
-            closed = bool(action[6] > 0)
-            if env.step(action).success:
+            if env.step(queue.popleft()).success:
                 return False
         return False
-
-    @staticmethod
-    def _is_near(env: LiberoEnv, labels: SceneLabels) -> bool:
-        labels.update(env.observed_qpos())
-        return bool(np.linalg.norm(labels.offset("target")) < HELD_DISTANCE)

@@ -64,6 +64,31 @@ class LiberoState:
         """Centre of a named region, float64[3]. Raises ``KeyError`` for an unknown site."""
         return self.data.site(name).xpos.copy()
 
+    def holds(self, name: str) -> bool:
+        """Whether both fingers touch the object or fixture ``name``; False for a region, which nothing can hold."""
+        if name not in self.root_bodies:
+            return False
+        touching = {side for side, fingers in self._fingers().items() if self._touch(fingers, self.root_bodies[name])}
+        return len(touching) == 2
+
+    def _fingers(self) -> dict[str, set[int]]:
+        """Bodies of each finger, its tip among them."""
+        sides = {side: self.model.body(f"gripper0_{side}finger").id for side in ("left", "right")}
+        return {side: {b for b in range(self.model.nbody) if self._is_part(b, root)} for side, root in sides.items()}
+
+    def _touch(self, bodies: set[int], root: int) -> bool:
+        for contact in self.data.contact[: self.data.ncon]:
+            one, other = (int(self.model.geom_bodyid[geom]) for geom in contact.geom)
+            if (one in bodies and self._is_part(other, root)) or (other in bodies and self._is_part(one, root)):
+                return True
+        return False
+
+    def _is_part(self, body: int, root: int) -> bool:
+        """Whether ``body`` is ``root`` or hangs below it."""
+        while body > root:  # parents have lower numbers
+            body = int(self.model.body_parentid[body])
+        return body == root
+
     def rotation(self, body: int) -> NDArray[np.float64]:
         """Rotation of a body, float64[3, 3]."""
         return self.data.xmat[body].reshape(3, 3).copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,21 +10,31 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runners.assets import resolve_assets
 from runners.build import build_novice
 from runners.demos.collect import Collection, collect
 from runners.demos.dataset import find_episodes, read_episode, read_info
 from runners.demos.episode import TAIL_STEPS, Recording
 from runners.demos.novice import LEAD_STEPS, RELEASE_STEPS, Novice
+from runners.envs.libero import make_libero_env
+from runners.envs.libero_state import LiberoState
+from runners.experts import build_expert
+from runners.experts.astray import AstrayExpert, MistakenState
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.export import export_checkpoint
 
 
-class FakeEnv:
-    """Notes the actions; solved after ``success_at`` of them."""
+#: It misses by 6 cm sideways.
+SEED_OF_A_WIDE_MISS = 8
 
-    def __init__(self, success_at: int | None = None) -> None:
+
+class FakeEnv:
+    """Notes the actions; solved after ``success_at`` of them. What the gripper closes on is held if ``in_reach``."""
+
+    def __init__(self, success_at: int | None = None, *, in_reach: bool = True) -> None:
         self.actions: list[Any] = []
         self._success_at = success_at
+        self._in_reach = in_reach
 
     def observe(self, cameras: tuple[str, ...]) -> int:
         return len(self.actions)
@@ -33,8 +43,12 @@ class FakeEnv:
         self.actions.append(action)
         return SimpleNamespace(success=len(self.actions) == self._success_at)
 
-    def observed_qpos(self) -> None:
-        return None
+    def privileged(self) -> Any:
+        def holds(name: str) -> bool:
+            assert name == "bowl"
+            return self._in_reach and bool(self.actions) and self.actions[-1][6] > 0
+
+        return SimpleNamespace(goal=(("on", "bowl", "plate"),), holds=holds)
 
 
 class FakePolicy:
@@ -57,12 +71,8 @@ class FakePolicy:
         return SimpleNamespace(actions=actions)
 
 
-def labels(distance: float) -> Any:
-    return SimpleNamespace(update=lambda qpos: None, offset=lambda point: np.array([0.0, distance, 0.0]))
-
-
-def lead(env: FakeEnv, opens_at: int = 0, distance: float = 0.0, seed: int = 0) -> bool:
-    return Novice(FakePolicy(opens_at)).lead(env, labels(distance), np.random.default_rng(seed))  # type: ignore[arg-type]
+def lead(env: FakeEnv, opens_at: int = 0, seed: int = 0) -> bool:
+    return Novice(FakePolicy(opens_at)).lead(env, np.random.default_rng(seed))  # type: ignore[arg-type]
 
 
 def drawn_steps(seed: int) -> int:
@@ -80,7 +90,7 @@ def test_lead_has_the_drawn_length(seed: int) -> None:
 
 def test_only_executed_actions_of_a_chunk_are_taken() -> None:
     policy = FakePolicy(0)
-    assert Novice(policy).lead(FakeEnv(), labels(1.0), np.random.default_rng(1))  # type: ignore[arg-type]
+    assert Novice(policy).lead(FakeEnv(), np.random.default_rng(1))  # type: ignore[arg-type]
     assert policy.calls == list(range(0, drawn_steps(1), 4))
 
 
@@ -90,9 +100,9 @@ def test_what_is_held_is_let_go_first() -> None:
     assert len(env.actions) == steps + 11  # up to the first action that opens
 
 
-def test_a_closed_hand_elsewhere_is_taken_over() -> None:
-    env = FakeEnv()
-    assert lead(env, opens_at=10_000, distance=0.3)
+def test_a_hand_that_closed_on_nothing_is_taken_over() -> None:
+    env = FakeEnv(in_reach=False)
+    assert lead(env, opens_at=10_000)
     assert len(env.actions) == drawn_steps(0)
 
 
@@ -105,14 +115,14 @@ def test_nothing_to_show_when_it_succeeds_or_never_lets_go() -> None:
 
 def test_any_embedded_model_can_lead(tmp_path: Path) -> None:
     export_checkpoint(load_model(ModelConfig("tiny_openvla")).model, tmp_path / "some", {})
-    policy, name = build_novice(str(tmp_path / "some"))
+    policy, name = build_novice(str(tmp_path / "some"), "libero_spatial")
     assert policy.cameras == ("agentview",) and policy.num_open_loop_steps == 1
     assert name.startswith("some@")
 
 
 def test_a_leader_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        build_novice(str(tmp_path / "nowhere"))
+        build_novice(str(tmp_path / "nowhere"), "libero_spatial")
 
 
 @pytest.mark.sim
@@ -133,3 +143,36 @@ def test_demo_begins_where_the_policy_was_stopped(tmp_path: Path) -> None:
     assert np.linalg.norm(started - home) > 0.02
     with pytest.raises(ValueError, match="novice"):
         collect(alone, tmp_path, progress=lambda line: None)
+
+
+@pytest.mark.sim
+def test_the_expert_finds_back_from_where_it_went_astray() -> None:
+    assets = resolve_assets("builtin", suite="libero_spatial", render="fast")
+    env = make_libero_env("libero_spatial", 7, assets=assets, placement="wide", success_rule="any_step")
+    env.reset_training(index=3, seed=0)
+    state, bowl = env.privileged(), env.privileged().goal[0][1]
+    astray, expert = build_novice("astray", "libero_spatial")[0], build_expert("libero_spatial")
+    assert isinstance(astray, AstrayExpert)
+    held = []
+    for policy, num_steps in ((astray, 60), (expert, 150)):
+        policy.attach(env)
+        policy.reset(SEED_OF_A_WIDE_MISS)
+        for _ in range(num_steps):
+            solved = env.step(policy.infer(env.observe()).actions[0]).success
+            held.append(state.holds(bowl))
+            if solved:
+                break
+    assert 0.01 <= np.linalg.norm(astray.shift[:2]) <= 0.06
+    assert solved and not any(held[:60]) and sum(held[60:]) > 20
+    assert not state.holds("plate_1") and not state.holds("no_such_thing")
+
+
+@pytest.mark.sim
+def test_a_mistaken_state_differs_in_the_hand_alone() -> None:
+    assets = resolve_assets("builtin", suite="libero_spatial", render="fast")
+    state = make_libero_env("libero_spatial", 7, assets=assets).privileged()
+    shift = np.array([0.01, -0.02, 0.03])
+    mistaken = MistakenState(**{f.name: getattr(state, f.name) for f in fields(LiberoState)}, shift=shift)
+    np.testing.assert_allclose(mistaken.eef_pos - state.eef_pos, shift)
+    bowl = state.goal[0][1]
+    np.testing.assert_array_equal(mistaken.object_pos(bowl), state.object_pos(bowl))
