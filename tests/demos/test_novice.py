@@ -23,7 +23,6 @@ from runners.experts.astray import AstrayExpert, MistakenState
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.export import export_checkpoint
 
-
 #: It misses by 6 cm sideways.
 SEED_OF_A_WIDE_MISS = 8
 
