@@ -137,5 +137,12 @@ def _plain(value: Any) -> Any:
 #: Token bins need more updates on fewer tokens: one view, one step instead of a chunk.
 TRAIN_DEFAULTS = {
     "tiny_oft": TrainConfig(),
-    "tiny_openvla": TrainConfig(model="tiny_openvla", samples=400_000, proprio_dropout=0.0, bin_sigma=3.0),
+    "tiny_openvla": TrainConfig(
+        model="tiny_openvla",
+        samples=400_000,
+        proprio_dropout=0.0,
+        bin_sigma=4.0,
+        median_labels=True,
+        pause_keep=0.2,
+    ),
 }
