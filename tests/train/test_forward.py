@@ -82,22 +82,24 @@ def test_teacher_forcing_equals_greedy_decoding() -> None:
     policy = CachedPolicy(twin, build_cache_policy("none"))
     policy.reset(0)
     seen = observation()
-    frames, text_ids, _ = policy._preprocess(seen)
+    frames, text_ids, proprio = policy._preprocess(seen)
     layout = twin.model.layout(text_ids.numel())
     chunk = policy.infer(seen)
-    inputs = _teacher_forced(config, frames, text_ids, None)
+    inputs = _teacher_forced(config, frames, text_ids, proprio, None)
     ids: list[int] = []
     for _ in range(config.action_dim):
-        inputs = _teacher_forced(config, frames, text_ids, ids)
+        inputs = _teacher_forced(config, frames, text_ids, proprio, ids)
         ids.append(int(twin.model.head(encode(twin.model, inputs).rows)[0, len(ids)].argmax()))
-    forced = twin.model.head(encode(twin.model, _teacher_forced(config, frames, text_ids, ids)).rows)[0].argmax(-1)
+    forced = twin.model.head(encode(twin.model, _teacher_forced(config, frames, text_ids, proprio, ids)).rows)[0].argmax(-1)
     assert forced.tolist() == ids and len(set(ids)) > 1
     values = detokenize(np.array(ids), config.decoder.vocab_size, config.num_action_bins)
     assert np.allclose(chunk.actions[0], values, atol=1e-6)
-    assert layout.num_tokens == 1 + 16 + text_ids.numel() - 1
+    assert layout.num_tokens == 1 + 16 + 1 + text_ids.numel() - 1
 
 
-def _teacher_forced(config: VLAConfig, frames: torch.Tensor, text_ids: torch.Tensor, ids: list[int] | None):
+def _teacher_forced(
+    config: VLAConfig, frames: torch.Tensor, text_ids: torch.Tensor, proprio: torch.Tensor, ids: list[int] | None
+):
     from vlacache.train.forward import ModelInput
 
     grid = config.grid[0] * config.grid[1]
@@ -112,7 +114,7 @@ def _teacher_forced(config: VLAConfig, frames: torch.Tensor, text_ids: torch.Ten
         tail[None],
         torch.tensor([len(tail)]),
         torch.tensor([len(text_ids) - 1]),
-        None,
+        proprio[None],
     )
 
 

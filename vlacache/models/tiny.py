@@ -38,6 +38,9 @@ TINY_OPENVLA = VLAConfig(
     causal=True,
     head="token_bins",
     chunk_length=1,
+    proprio_dim=8,
+    proprio_low=_PROPRIO_LOW,
+    proprio_high=_PROPRIO_HIGH,
 )
 
 TINY_MODELS = {config.name: config for config in (TINY_OFT, TINY_OPENVLA)}
