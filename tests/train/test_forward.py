@@ -90,7 +90,8 @@ def test_teacher_forcing_equals_greedy_decoding() -> None:
     for _ in range(config.action_dim):
         inputs = _teacher_forced(config, frames, text_ids, proprio, ids)
         ids.append(int(twin.model.head(encode(twin.model, inputs).rows)[0, len(ids)].argmax()))
-    forced = twin.model.head(encode(twin.model, _teacher_forced(config, frames, text_ids, proprio, ids)).rows)[0].argmax(-1)
+    inputs = _teacher_forced(config, frames, text_ids, proprio, ids)
+    forced = twin.model.head(encode(twin.model, inputs).rows)[0].argmax(-1)
     assert forced.tolist() == ids and len(set(ids)) > 1
     values = detokenize(np.array(ids), config.decoder.vocab_size, config.num_action_bins)
     assert np.allclose(chunk.actions[0], values, atol=1e-6)
