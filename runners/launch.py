@@ -36,6 +36,7 @@ from runners.records import RunRecord
 from runners.sharing import check_same_baseline
 from runners.store import RunStore
 from runners.suite import RunnerSettings, run_suite
+from runners.trained_on import warn_other_suite
 
 RESULTS = Path("results")
 
@@ -97,6 +98,9 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
         with RunStore(run_dir, record, yaml.safe_dump(run.resolved, sort_keys=False)) as store:
             print(f"run {run_id}: {num_episodes} episodes of {config.suite.name}, records in {run_dir}/", flush=True)
             print(f"Ctrl-C stops it, this continues it: {command}", flush=True)
+            warning = warn_other_suite(config.suite.name, config.model.name, tuple(record.trained_on))
+            if warning is not None:
+                print(warning, flush=True)
             _roll_out(config, plan, simulator, arms, store, shared)
     except KeyboardInterrupt:
         _say_interrupted(run_dir, command)
@@ -179,6 +183,7 @@ def with_model(record: RunRecord, arms: Arms) -> RunRecord:
         grid=list(arms.grid),
         num_layers=arms.num_layers,
         resolved_cache=arms.resolved_cache,
+        trained_on=list(arms.trained_on),
     )
 
 

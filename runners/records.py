@@ -126,6 +126,7 @@ class RunRecord:
         git_commit, created_at: of the process that began the run.
         grown: one entry each time that the run was made larger: ``episodes_per_task`` before, ``git_commit`` and
             ``at`` of the process that made it larger. Empty for a run that keeps its first size.
+        trained_on: suites that the weights were made for; empty where that is not known.
     """
 
     run_id: str
@@ -147,4 +148,5 @@ class RunRecord:
     num_layers: int = 0
     resolved_cache: dict[str, Any] = field(default_factory=dict)
     grown: list[dict[str, Any]] = field(default_factory=list)
+    trained_on: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION

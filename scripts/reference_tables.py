@@ -2,7 +2,7 @@
 
     python scripts/reference_tables.py                 # hours on a CPU; the same command continues
     python scripts/reference_tables.py mine --episodes 5 --side-episodes 2 --placements wide 'suite.task_ids=[0,3]'
-    python scripts/reference_tables.py --placements wide --episodes 80 --arms adaptive   # the baseline and this arm grow
+    python scripts/reference_tables.py --placements wide --episodes 80 --arms adaptive    # baseline and this arm grow
 
 Runs go to ``results/<prefix>_<placement>/<arm>/`` and ``results/<prefix>_controls/``; what is worth keeping of them
 (table, figures, picture, episodes of every arm) to ``results/tables/<prefix>_<placement>/``.
@@ -17,8 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # works without an installed package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
 from runners.argv import parse_with_words
 from runners.build import LIBERO_INIT_STATES

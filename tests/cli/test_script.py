@@ -91,7 +91,8 @@ def test_an_interrupted_script_ends_after_its_run(repo_root: Path, tmp_path: Pat
         "import signal, sys, time\nfrom pathlib import Path\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "try:\n    Path('begun').touch()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(0.5)\n    Path('ended').touch()\n"
+        "try:\n    Path('begun').touch()\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(0.5)\n    Path('ended').touch()\n"
     )
     script = (
         f"import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(repo_root)!r})\n"
