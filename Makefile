@@ -51,7 +51,9 @@ demos: $(STAMP) ## Demonstrations of the scripted expert for `make train`, below
 	else echo "VLACACHE_ASSETS_DIR is not set: no demonstrations with scanned assets"; fi
 
 train: demos ## Train tiny_oft from demonstrations, keep the checkpoint with the best closed-loop success; continues likewise
-	$(BIN)/python scripts/train_tiny.py --demos $(DEMOS)/* --folder $(TRAIN) --placements official wide $(ARGS)
+	$(BIN)/python scripts/train_tiny.py --demos $(addprefix $(DEMOS)/,wide official wide_jitter official_cabinet) \
+		$$([ -d $(DEMOS)/official_scanned ] && echo $(DEMOS)/official_scanned) \
+		--folder $(TRAIN) --placements official wide $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ class Arms:
     Attributes:
         policy: None when the run has one arm (``cache=none``).
         device: name of the accelerator, or ``cpu``. accelerator: the same, None on a CPU.
+        trained_on: suites that the weights were made for; empty where that is not known.
     """
 
     baseline: Policy
@@ -53,6 +54,7 @@ class Arms:
     views: tuple[str, ...] = ()
     grid: tuple[int, ...] = ()
     resolved_cache: dict[str, Any] = field(default_factory=dict)
+    trained_on: tuple[str, ...] = ()
 
 
 def seed_everything(seed: int) -> None:
@@ -159,12 +161,13 @@ def check_robot(config: RunConfig) -> None:
         ValueError: CogACT, or OpenVLA with the statistics of a SIMPLER robot, on a suite of LIBERO's robot.
     """
     model = config.model
-    if model.name != "cogact" and model.unnorm_key is None:
+    is_cogact = "cogact" in (model.name, model.base)
+    if not is_cogact and model.unnorm_key is None:
         return
     from vlacache.models.robots import ROBOTS
 
     keys = [robot.unnorm_key for robot in ROBOTS.values()]
-    if model.name == "cogact" or model.unnorm_key in keys:
+    if is_cogact or model.unnorm_key in keys:
         key = "" if model.unnorm_key is None else f" with model.unnorm_key={model.unnorm_key}"
         raise ValueError(
             f"model={model.name}{key}: its actions are those of a SIMPLER robot (metres, its own camera and gripper), "
@@ -182,7 +185,8 @@ def _model_arms(config: RunConfig) -> Arms:
 
     device = resolve_device(config.device)
     model = config.model
-    loaded = load_model(model_request(config, device))
+    request = model_request(config, device)
+    loaded = load_model(request)
     baseline = CachedPolicy(loaded, build_cache_policy("none"))
     policy = None
     if config.cache.name != "none" or config.runner.self_pair:
@@ -200,7 +204,18 @@ def _model_arms(config: RunConfig) -> Arms:
         views=loaded.info.views,
         grid=loaded.info.grid,
         resolved_cache=(policy or baseline).resolved_cache,
+        trained_on=_trained_on(request),
     )
+
+
+def _trained_on(request: ModelConfig) -> tuple[str, ...]:
+    """Suites that our own weights were made for; published ones name theirs in their statistics."""
+    from runners.trained_on import training_suites
+    from vlacache.models.factory import PUBLISHED_MODELS, resolve_checkpoint
+
+    if request.checkpoint is None or request.name in PUBLISHED_MODELS:
+        return ()
+    return training_suites(resolve_checkpoint(request.checkpoint, request.name))
 
 
 def model_request(config: RunConfig, device: str) -> ModelConfig:

@@ -3,14 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from runners.envs.base import Env, EnvSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.envs.base import Env, EnvSpec, TimeStep
 from runners.observers import EpisodeInfo
 from runners.plan import PairPlan, plan_episodes
 from runners.rollout import check_compatible, rollout_episode
-from vlacache.types import Policy
+from vlacache.types import Observation, Policy
+
+#: Seed of validation episodes: demonstrations have small ones, so that no start is both trained on and validated.
+VALIDATION_SEED = 2**31 - 1
+
+
+class TrainingStarts:
+    """An env whose episodes begin where training episodes do, so that a validation spends no state that tables use.
+
+    ``reset(init_index=n, seed=s)`` is training start ``n`` of seed ``s``: official, what LIBERO's sampler draws, with
+    the arm noise of the init states; wide, a layout of the training stream.
+
+    Args:
+        env: has ``reset_training`` (every LIBERO env). count: starts that are offered, 0 .. count-1.
+    """
+
+    def __init__(self, env: Any, count: int) -> None:
+        self._env = env
+        self.spec: EnvSpec = replace(env.spec, num_init_states=count)
+
+    def reset(self, *, init_index: int, seed: int) -> TimeStep:
+        """Begin at training start ``init_index``."""
+        now: TimeStep = self._env.reset_training(index=init_index, seed=seed)
+        return now
+
+    def step(self, action: NDArray[np.floating]) -> TimeStep:
+        """As the env's."""
+        now: TimeStep = self._env.step(action)
+        return now
+
+    def observe(self, cameras: Sequence[str] = ()) -> Observation:
+        """As the env's."""
+        observation: Observation = self._env.observe(cameras)
+        return observation
+
+    def privileged(self) -> Any:
+        """As the env's."""
+        return self._env.privileged()
+
+    def close(self) -> None:
+        """As the env's."""
+        self._env.close()
 
 
 @dataclass(frozen=True)
@@ -19,7 +63,8 @@ class ClosedLoop:
 
     Attributes:
         suite: of every episode. placements: name -> (task id -> env); success is the mean over all of them.
-        task_ids: tasks. init_indices: of each task and placement; keep them apart from those that tables use.
+        task_ids: tasks. init_indices: of each task and placement; envs of ``TrainingStarts`` keep them apart from
+            those that tables use.
         seed: env seed.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from runners.config import RunConfig
+from runners.journal import read_episodes
 from runners.plan import PairPlan
+from runners.records import Arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,15 @@ REFERENCE_BASIS = (
 
 
 def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *, device: str) -> str:
-    """The episodes of a run, and an estimate of its hours and disk.
+    """The episodes of a run, and an estimate of the hours and disk of those that are still to be rolled out.
 
     Args:
-        config: of the run. plan: its pairs. results: folder whose runs may tell what an episode takes.
+        config: of the run. plan: its pairs. results: folder whose runs may tell what an episode takes, and in which
+            the run itself may have begun.
         device: name of the accelerator, or ``cpu``, as in ``RunRecord.device``.
+
+    Raises:
+        RuntimeError: the run's own records are corrupt.
     """
     arms = 1 if config.cache.name == "none" and not config.runner.self_pair else 2
     num_episodes = len(plan) * arms
@@ -57,11 +64,34 @@ def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *,
     for pair in plan:
         by_task[pair.task_id].append(pair.init_index)
     lines += [f"  task {task:>2}: initial states {_ranges(indices)}" for task, indices in by_task.items()]
-    cost = measured_cost(results, config, num_episodes, device=device) or reference_cost(config, num_episodes)
-    films = "" if config.runner.video == "none" else " and the films"
-    lines.append(f"about {_duration(cost.seconds)} and {_size(cost.bytes)}{films} ({cost.basis})")
+    saved = 0 if config.run_id is None else num_saved(results / config.run_id, config, plan)
+    missing = num_episodes - saved
+    if saved > 0:
+        lines.append(f"{saved} of them are saved in {results / str(config.run_id)}/, {missing} are missing")
+    if missing > 0:
+        cost = measured_cost(results, config, missing, device=device) or reference_cost(config, missing)
+        films = "" if config.runner.video == "none" else " and the films"
+        lines.append(f"about {_duration(cost.seconds)} and {_size(cost.bytes)}{films} ({cost.basis})")
     lines.append("dry run: nothing was run or written")
     return "\n".join(lines)
+
+
+def num_saved(run_dir: Path, config: RunConfig, plan: Sequence[PairPlan]) -> int:
+    """Episodes of ``plan`` that ended without an error in ``run_dir``; under ``reseed=task`` an open task starts over.
+
+    Raises:
+        RuntimeError: a line of ``episodes.jsonl`` is corrupt.
+    """
+    final = {record.key: record.status for record in read_episodes(run_dir)}
+    finished = {key for key, status in final.items() if status != "error"}
+    arms: dict[Arm, str] = {"baseline": "none"}
+    if config.cache.name != "none" or config.runner.self_pair:
+        arms["policy"] = config.cache.name
+    count = 0
+    for _, pairs in itertools.groupby(plan, key=lambda pair: pair.task_id):
+        ended = [pair.key(arm, cache) in finished for pair in pairs for arm, cache in arms.items()]
+        count += sum(ended) if config.suite.reseed == "episode" or all(ended) else 0
+    return count
 
 
 def reference_cost(config: RunConfig, num_episodes: int) -> RunCost:

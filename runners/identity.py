@@ -35,6 +35,9 @@ FREE_KEYS: tuple[str, ...] = (
 #: Which episodes are run; no episode changes through them while episodes do not depend on order.
 SELECTION_KEYS: tuple[str, ...] = ("suite.task_ids", "suite.episodes_per_task", "suite.init_indices")
 
+#: Initial states 0 .. n-1 of each task; the one key of a run that may become larger later.
+GROWING_KEY = "suite.episodes_per_task"
+
 #: Packages whose version can change an episode or a latency.
 VERSIONED_PACKAGES: tuple[str, ...] = (
     "torch",
@@ -89,6 +92,21 @@ def run_identity(run: RunRecord) -> dict[str, Any]:
     for name in ("suite", "model", "weights", "cache", "device", "checkpoint", "dtype"):
         identity[f"recorded.{name}"] = getattr(run, name)
     return identity
+
+
+def is_larger(stored: RunRecord, run: RunRecord) -> bool:
+    """Whether ``run`` asks for more initial states of each task than ``stored``, after the same first ones.
+
+    The other keys are not looked at. Never under ``suite.reseed=task``, where an episode depends on all before it in
+    its task: a larger run would have to begin anew.
+    """
+    old, new = (flatten(record.config) for record in (stored, run))
+    if old.get("suite.init_indices") is not None or new.get("suite.init_indices") is not None:
+        return False
+    counts = old.get(GROWING_KEY), new.get(GROWING_KEY)
+    if not all(isinstance(count, int) for count in counts) or new.get("suite.reseed") == "task":
+        return False
+    return bool(counts[1] > counts[0])
 
 
 def baseline_identity(run: RunRecord) -> dict[str, Any]:

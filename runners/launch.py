@@ -26,15 +26,17 @@ from runners.build import (
 )
 from runners.config import RunConfig
 from runners.estimate import describe_plan
+from runners.growth import SUMMARY_FILE
 from runners.identity import collect_versions, config_hash, run_identity
 from runners.journal import read_run
 from runners.overrides import ComposedRun
 from runners.plan import PairPlan, check_filmed, plan_episodes
-from runners.preflight import check_before_loading, describe_os_error
+from runners.preflight import check_before_loading, check_continued, describe_os_error
 from runners.records import RunRecord
 from runners.sharing import check_same_baseline
 from runners.store import RunStore
 from runners.suite import RunnerSettings, run_suite
+from runners.trained_on import warn_other_suite
 
 RESULTS = Path("results")
 
@@ -76,11 +78,12 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     simulator = build_simulator(config)
     plan = make_plan(config, simulator)
     check_filmed(config.runner.video, plan)
+    known = make_record(run, simulator, _accelerator(config))
     if config.runner.dry_run:
-        print(describe_plan(config, plan, RESULTS, device=_accelerator(config) or "cpu"))
+        check_continued(RESULTS / (config.run_id or ""), known)
+        print(describe_plan(config, plan, RESULTS, device=known.device))
         return None
     shared = None if config.runner.shared_baseline is None else RESULTS / config.runner.shared_baseline
-    known = make_record(run, simulator, _accelerator(config))
     check_before_loading(RESULTS / (config.run_id or ""), shared, known)
     arms = build_arms(config)
     record = with_model(known, arms)
@@ -95,6 +98,9 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
         with RunStore(run_dir, record, yaml.safe_dump(run.resolved, sort_keys=False)) as store:
             print(f"run {run_id}: {num_episodes} episodes of {config.suite.name}, records in {run_dir}/", flush=True)
             print(f"Ctrl-C stops it, this continues it: {command}", flush=True)
+            warning = warn_other_suite(config.suite.name, config.model.name, tuple(record.trained_on))
+            if warning is not None:
+                print(warning, flush=True)
             _roll_out(config, plan, simulator, arms, store, shared)
     except KeyboardInterrupt:
         _say_interrupted(run_dir, command)
@@ -177,6 +183,7 @@ def with_model(record: RunRecord, arms: Arms) -> RunRecord:
         grid=list(arms.grid),
         num_layers=arms.num_layers,
         resolved_cache=arms.resolved_cache,
+        trained_on=list(arms.trained_on),
     )
 
 
@@ -198,7 +205,7 @@ def find_unfinished(results: Path, wanted: RunRecord) -> str | None:
         except ValueError:
             continue  # of another version or broken: `run_id=` says why when it is wanted
         same = stored.config_hash == wanted.config_hash and run_identity(stored) == run_identity(wanted)
-        if same and not (run_dir / "summary.json").exists() and _is_free(run_dir):
+        if same and not (run_dir / SUMMARY_FILE).exists() and _is_free(run_dir):
             candidates.append((stored.created_at, run_dir.name))
     return max(candidates)[1] if candidates else None
 

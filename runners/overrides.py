@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runners.config import TOP_LEVEL, ConfigError, RunConfig, parse_config
+from runners.config import ONE_ARM_MODELS, TOP_LEVEL, ConfigError, RunConfig, parse_config
 from runners.suggest import one_of, suggestion
 
 CONFIG_NAME = "config"
@@ -200,8 +200,18 @@ def to_run(composed: Any, choices: Mapping[str, str], words: Sequence[str]) -> C
         raise ConfigError(str(error).splitlines()[0]) from None
     _count_named_states(raw.get("suite"), words)
     config = parse_config(raw, choices)
+    _check_base(config.model.base)
     named = {group: {"name": choices[group], **(raw.get(group) or {})} for group in _NAMED_GROUPS}
     return ComposedRun(config, {**raw, **named})
+
+
+def _check_base(base: str | None) -> None:
+    """What ``model=blind`` blinds must be a model that is given pictures."""
+    seeing = tuple(name for name in group_choices("model") if name not in ONE_ARM_MODELS)
+    if base is not None and base not in seeing:
+        raise ConfigError(
+            f"model.base={base}: no model that is given pictures{suggestion(base, seeing)}; {one_of(seeing)}"
+        )
 
 
 def _count_named_states(suite: Any, words: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def plan_episodes(
 
     Raises:
         ValueError: empty or repeated tasks or states, a state that the task does not have, or another number of states
-            in ``init_indices`` than ``episodes_per_task``.
+            in ``init_indices`` than ``episodes_per_task``; more episodes than the task has states.
     """
     _check_distinct("suite.task_ids", task_ids)
     if episodes_per_task is not None and episodes_per_task < 1:
@@ -75,6 +75,8 @@ def plan_episodes(
     plan = []
     for task_position, task_id in enumerate(task_ids):
         available = num_init_states if isinstance(num_init_states, int) else num_init_states[task_id]
+        if init_indices is None and episodes_per_task is not None:
+            _check_count(episodes_per_task, task_id, available, placement)
         for position, init_index in enumerate(_select_states(task_id, episodes_per_task, init_indices, available)):
             # Counted from a different arm in each task: the first pair of a task meets a fresh simulator.
             policy_first = (task_position + position) % 2 == 1
@@ -82,12 +84,23 @@ def plan_episodes(
     return tuple(plan)
 
 
+def _check_count(count: int, task_id: int, available: int, placement: str) -> None:
+    """A run ends where the initial states end: the same state under another seed would be no independent episode."""
+    if count > available:
+        more = " suite.placement=wide draws more states where it exists." if placement == "official" else ""
+        raise ValueError(
+            f"suite.episodes_per_task={count}: task {task_id} has initial states 0 .. {available - 1}, so a run of "
+            f"the {placement} placement ends at {available} episodes a task.{more} Another seed= needs another run_id."
+        )
+
+
 def _select_states(task_id: int, count: int | None, init_indices: Sequence[int] | None, available: int) -> list[int]:
     chosen = list(range(count or 0)) if init_indices is None else list(init_indices)
-    key = "suite.episodes_per_task" if init_indices is None else "suite.init_indices"
     outside = [i for i in chosen if not 0 <= i < available]
     if outside:
-        raise ValueError(f"{key}: task {task_id} has initial states 0 .. {available - 1}, got {outside[:5]}")
+        raise ValueError(
+            f"suite.init_indices: task {task_id} has initial states 0 .. {available - 1}, got {outside[:5]}"
+        )
     if count is not None and len(chosen) != count:
         raise ValueError(
             f"suite.init_indices names {len(chosen)} initial states, but suite.episodes_per_task={count}: "

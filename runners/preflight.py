@@ -7,11 +7,12 @@ import errno
 import tempfile
 from pathlib import Path
 
+from runners.growth import check_same_run
 from runners.journal import RUN_FILE, read_run
 from runners.lock import RunLock
 from runners.records import RunRecord
 from runners.sharing import check_same_baseline
-from runners.store import LOCK_FILE, check_same_run
+from runners.store import LOCK_FILE
 
 #: Facts of a ``RunRecord`` that only the loaded model knows, as keys of ``run_identity``.
 MODEL_KEYS: tuple[str, ...] = ("recorded.weights", "recorded.checkpoint", "recorded.dtype")
@@ -30,11 +31,16 @@ def check_before_loading(run_dir: Path, shared_baseline: Path | None, known: Run
     """
     if (run_dir / LOCK_FILE).exists():
         RunLock(run_dir / LOCK_FILE).release(forget=True)
-    if (run_dir / RUN_FILE).exists():
-        check_same_run(run_dir, read_run(run_dir), known, ignore=MODEL_KEYS)
+    check_continued(run_dir, known)
     if shared_baseline is not None:
         check_same_baseline(shared_baseline, known, ignore=MODEL_KEYS)
     check_writable(run_dir)
+
+
+def check_continued(run_dir: Path, known: RunRecord) -> None:
+    """Raise ``ValueError`` when ``run_dir`` holds a run that ``known`` may not continue, be it larger. Only reads."""
+    if (run_dir / RUN_FILE).exists():
+        check_same_run(run_dir, read_run(run_dir), known, ignore=MODEL_KEYS)
 
 
 def check_writable(folder: Path) -> None:

@@ -119,7 +119,15 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What is needed to say what a run was, years later."""
+    """What is needed to say what a run was, years later.
+
+    Attributes:
+        config: of all episodes in the folder; ``suite.episodes_per_task`` is the largest that was asked for.
+        git_commit, created_at: of the process that began the run.
+        grown: one entry each time that the run was made larger: ``episodes_per_task`` before, ``git_commit`` and
+            ``at`` of the process that made it larger. Empty for a run that keeps its first size.
+        trained_on: suites that the weights were made for; empty where that is not known.
+    """
 
     run_id: str
     suite: str
@@ -139,4 +147,6 @@ class RunRecord:
     grid: list[int] = field(default_factory=list)
     num_layers: int = 0
     resolved_cache: dict[str, Any] = field(default_factory=dict)
+    grown: list[dict[str, Any]] = field(default_factory=list)
+    trained_on: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION

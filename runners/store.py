@@ -17,7 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from runners.files import atomic_path, remove_leftovers, sync_folder, write_text_atomic
-from runners.identity import differences, run_identity, without
+from runners.growth import SUMMARY_FILE, check_same_run, grow
+from runners.identity import is_larger
 from runners.journal import EPISODES_FILE, RUN_FILE, mend_torn_line, read_episodes, read_run
 from runners.lock import RunLock
 from runners.records import EpisodeKey, EpisodeRecord, RunRecord, StepRecord
@@ -30,17 +31,6 @@ STEPS_FOLDER = "steps"
 LOCK_FILE = ".lock"
 
 
-def check_same_run(run_dir: Path, stored: RunRecord, run: RunRecord, ignore: tuple[str, ...] = ()) -> None:
-    """Raise ``ValueError`` when ``run`` may not continue ``stored``; ``ignore``: identity keys not known yet."""
-    differing = differences(without(run_identity(stored), ignore), without(run_identity(run), ignore))
-    if differing:
-        raise ValueError(
-            f"{run_dir} holds a run with another configuration (stored != given):\n  "
-            + "\n  ".join(differing)
-            + "\nUse another run_id, or go back to the stored values to continue this run."
-        )
-
-
 class RunStore:
     """One run directory, opened for writing by one process. Use as a context manager or call ``close``.
 
@@ -50,11 +40,11 @@ class RunStore:
     """
 
     def __init__(self, run_dir: Path, run: RunRecord, config_yaml: str | None = None) -> None:
-        """Create the run, or continue it.
+        """Create the run, or continue it, also with more episodes of each task than before.
 
         Args:
             run_dir: created when missing. run: what this process is about to run. config_yaml: resolved config as
-                text, written when the run is created.
+                text, written when the run is created or made larger.
 
         Raises:
             RuntimeError: another process writes here, or a record is corrupt.
@@ -163,6 +153,13 @@ class RunStore:
         check_same_run(self.run_dir, stored, run)
         if stored.git_commit != run.git_commit:
             logger.warning("run %s began at commit %s, continues at %s", run.run_id, stored.git_commit, run.git_commit)
+        if is_larger(stored, run):
+            self.run = grow(stored, run)
+            (self.run_dir / SUMMARY_FILE).unlink(missing_ok=True)  # of the smaller run, and it would mean: finished
+            if config_yaml is not None:
+                write_text_atomic(self.run_dir / CONFIG_FILE, config_yaml)
+            self._write_run()
+            return self.run
         return stored
 
     def _write_run(self) -> None:

@@ -1,7 +1,8 @@
 """The reference tables of libero_spatial: every arm beside one baseline, both placements, with the blind controls.
 
     python scripts/reference_tables.py                 # hours on a CPU; the same command continues
-    python scripts/reference_tables.py mine --episodes 5 --side-episodes 2 --placements wide suite.task_ids=[0,3]
+    python scripts/reference_tables.py mine --episodes 5 --side-episodes 2 --placements wide 'suite.task_ids=[0,3]'
+    python scripts/reference_tables.py --placements wide --episodes 80 --arms adaptive    # baseline and this arm grow
 
 Runs go to ``results/<prefix>_<placement>/<arm>/`` and ``results/<prefix>_controls/``; what is worth keeping of them
 (table, figures, picture, episodes of every arm) to ``results/tables/<prefix>_<placement>/``.
@@ -10,20 +11,27 @@ Runs go to ``results/<prefix>_<placement>/<arm>/`` and ``results/<prefix>_contro
 from __future__ import annotations
 
 import argparse
-import shlex
 import shutil
-import subprocess
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # works without an installed package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
+from runners.argv import parse_with_words
+from runners.build import LIBERO_INIT_STATES
+from runners.journal import EPISODES_FILE, RUN_FILE, read_episodes, read_run
+from runners.overrides import compose_run, keys_of
+from runners.records import RunRecord
+from runners.script import call_run, run_script
+
+RESULTS = Path("results")
 BASELINE = "none"
 CONTROLS = ("blind", "replay")
+PLACEMENTS = ("official", "wide")
 #: Of a run: what it was and how each episode ended. Step files, the bulk, stay behind.
-KEPT_FILES = ("run.json", "episodes.jsonl")
+KEPT_FILES = (RUN_FILE, EPISODES_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,39 +54,107 @@ ARMS = (
     # Stale by design: the default policy without its bounds on age.
     Arm("adaptive-no_max_age", ("cache=adaptive", "cache.max_age=null", "cache.refresh_every=null"), False),
 )
+#: What ``--arms`` chooses from; the baseline always runs.
+CHOICES = (*CONTROLS, *(arm.name for arm in ARMS))
 
 
-def commands(prefix: str, placement: str, episodes: int, side_episodes: int, words: list[str]) -> list[list[str]]:
-    """Words of ``run.py`` calls: the baseline, the controls, the main arms, the side arms."""
+def commands(
+    prefix: str,
+    placement: str,
+    episodes: int,
+    side_episodes: int,
+    words: Sequence[str],
+    chosen: Collection[str] = CHOICES,
+) -> list[list[str]]:
+    """Words of ``run.py`` calls: the baseline, the controls, the main arms, the side arms.
+
+    A run that is larger already keeps its size.
+    """
     common = ["suite=libero_spatial", f"suite.placement={placement}", *words]
     sweep = f"{prefix}_{placement}"
-    full, few = f"suite.episodes_per_task={episodes}", f"suite.episodes_per_task={side_episodes}"
-    calls = [[*common, full, f"cache={BASELINE}", f"run_id={sweep}/{BASELINE}"]]
-    calls += [[*_control_words(c, common), full, f"run_id={prefix}_controls/{c}_{placement}"] for c in CONTROLS]
+    calls = [[*common, *_sized(f"{sweep}/{BASELINE}", episodes), f"cache={BASELINE}"]]
+    for control in CONTROLS:
+        if control in chosen:
+            calls.append([*control_words(control, common), *_sized(control_id(prefix, control, placement), episodes)])
     shared = f"runner.shared_baseline={sweep}/{BASELINE}"
     for arm in sorted(ARMS, key=lambda arm: not arm.is_main):
-        calls.append([*common, full if arm.is_main else few, shared, *arm.words, f"run_id={sweep}/{arm.name}"])
+        if arm.name in chosen:
+            count = episodes if arm.is_main else side_episodes
+            calls.append([*common, *_sized(f"{sweep}/{arm.name}", count), shared, *arm.words])
     return calls
 
 
-def _control_words(control: str, common: list[str]) -> list[str]:
-    """A control chooses its model itself, and playing back has none whose numbers could be set."""
-    kept = [word for word in common if not word.startswith("model=")]
+def _sized(run_id: str, episodes: int) -> list[str]:
+    """The run, with ``episodes`` of each task or as many as it has been given before: a run never shrinks."""
+    if (RESULTS / run_id / RUN_FILE).is_file():
+        episodes = max(episodes, read_run(RESULTS / run_id).config["suite"]["episodes_per_task"])
+    return [f"suite.episodes_per_task={episodes}", f"run_id={run_id}"]
+
+
+def control_id(prefix: str, control: str, placement: str) -> str:
+    """Run id of a control."""
+    return f"{prefix}_controls/{control}_{placement}"
+
+
+def control_words(control: str, common: Sequence[str]) -> list[str]:
+    """The table's words for a control: blind has the table's own model behind its eyes, playing back has none.
+
+    Numbers of the model that the command names are kept, and refused by ``run.py`` where blind has no such key.
+    """
+    kept = [word for word in common if not word.startswith(("model=", "model."))]
     if control == "replay":
-        kept = [word for word in kept if not word.startswith("model.")]
-    return [f"model={control}", *kept]
+        return ["model=replay", *kept]
+    model = compose_run(list(common)).config.model.name
+    numbers = [word for word in common if word.startswith("model.") and not word.startswith("model.decode=")]
+    named = {word.partition("=")[0].removeprefix("model.") for word in numbers}
+    blind = keys_of("model", "blind")
+    for key, value in keys_of("model", model).items():  # where the model's own file says otherwise than blind's
+        if key in blind and key not in named and value != blind[key]:
+            numbers.append(f"model.{key}={'null' if value is None else value}")
+    return ["model=blind", f"model.base={model}", *numbers, *kept]
+
+
+def check_control(control: RunRecord, baseline: RunRecord) -> None:
+    """Raise ``ValueError`` when a finished control is not one of this table, which would silently go without it."""
+    pairs = {"suite": (control.suite, baseline.suite), "assets": (control.assets, baseline.assets)}
+    for key in ("placement", "max_steps"):
+        pairs[f"suite.{key}"] = (control.config["suite"][key], baseline.config["suite"][key])
+    pairs["seed"] = (control.config["seed"], baseline.config["seed"])
+    if control.model == "blind":
+        pairs["checkpoint"] = (control.checkpoint, baseline.checkpoint)
+    differing = [f"{key}: {ours!r}, the table's {theirs!r}" for key, (ours, theirs) in pairs.items() if ours != theirs]
+    if differing:
+        raise ValueError(
+            f"{RESULTS / control.run_id} is no control of {RESULTS / baseline.run_id}: {'; '.join(differing)}. "
+            "Move it away and give the same command again, which makes the right one."
+        )
 
 
 def publish(sweep_dir: Path, target: Path) -> None:
-    """Write the report of ``sweep_dir`` and keep the compact part of it in ``target``."""
+    """Write the report of ``sweep_dir``, keep the compact part of it in ``target``, drop arms that are gone."""
     from runners.report.sweep import print_sweep, write_sweep_report
 
     print_sweep(write_sweep_report(sweep_dir))
+    target.mkdir(parents=True, exist_ok=True)
     for name in ("sweep.md", "sweep.csv", "sweep.png"):
-        target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sweep_dir / name, target / name)
-    for run in sorted(path.parent for path in sweep_dir.glob("*/run.json")):
+    runs = [path.parent for path in sorted(sweep_dir.glob(f"*/{RUN_FILE}")) if has_pairs(path.parent)]
+    for run in runs:
         keep_run(run, target / run.name)
+    for folder in {path.parent for path in target.glob(f"*/{RUN_FILE}")} - {target / run.name for run in runs}:
+        if {path.name for path in folder.iterdir()} <= set(KEPT_FILES):  # nothing but what was put there
+            shutil.rmtree(folder)
+
+
+def has_pairs(run: Path) -> bool:
+    """Whether a pair of the run has ended without an error in all its arms; a run without cache has one arm."""
+    finished: dict[str, set[tuple[int, int, int]]] = {"baseline": set(), "policy": set()}
+    final = {record.key: record for record in read_episodes(run)}
+    for key, record in final.items():
+        if record.status != "error":
+            finished[key.arm].add((key.task_id, key.init_index, key.env_seed))
+    is_alone = read_run(run).cache == BASELINE and not finished["policy"]
+    return bool(finished["baseline"] if is_alone else finished["baseline"] & finished["policy"])
 
 
 def keep_run(run: Path, target: Path) -> None:
@@ -88,32 +164,69 @@ def keep_run(run: Path, target: Path) -> None:
         shutil.copyfile(run / name, target / name)
 
 
-def main() -> int:
-    """Run what is missing, publish what is there; the exit code is that of the first call that failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prefix", nargs="?", default="libero_spatial", help="of the folders below results/")
-    parser.add_argument("words", nargs="*", help="more key=value words for every run")
-    parser.add_argument("--placements", nargs="+", choices=("official", "wide"), default=["official", "wide"])
-    parser.add_argument("--episodes", type=int, default=20, help="per task: baseline, controls, main arms")
-    parser.add_argument("--side-episodes", type=int, default=5, help="per task: the other arms")
-    parser.add_argument("--publish-only", action="store_true", help="run nothing")
-    given = parser.parse_args()
+def publish_all(prefix: str, placement: str) -> None:
+    """Table, arms and controls of one placement.
+
+    Raises:
+        FileNotFoundError: nothing was run. ValueError: a control of another table, arms that cannot be compared.
+    """
+    sweep = f"{prefix}_{placement}"
+    baseline = RESULTS / sweep / BASELINE
+    controls = [RESULTS / control_id(prefix, control, placement) for control in CONTROLS]
+    controls = [run for run in controls if (run / EPISODES_FILE).is_file()]
+    if (baseline / RUN_FILE).is_file():
+        for run in controls:
+            check_control(read_run(run), read_run(baseline))
+    publish(RESULTS / sweep, RESULTS / "tables" / sweep)
+    for run in controls:
+        keep_run(run, RESULTS / "tables" / f"{prefix}_controls" / run.name)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out.add_argument("prefix", nargs="?", default="libero_spatial", help="of the folders below results/")
+    out.add_argument("words", nargs="*", help="more key=value words for every run")
+    out.add_argument("--placements", nargs="+", choices=PLACEMENTS, default=list(PLACEMENTS))
+    out.add_argument("--episodes", type=int, default=20, help="per task: baseline, controls, main arms")
+    out.add_argument("--side-episodes", type=int, default=5, help="per task: the other arms")
+    out.add_argument("--arms", nargs="+", choices=CHOICES, default=list(CHOICES), metavar="ARM",
+                     help=f"run these beside the baseline, of {', '.join(CHOICES)}; all by default")  # fmt: skip
+    out.add_argument("--publish-only", action="store_true", help="run nothing")
+    return out
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, checked."""
+    options = parser()
+    given = parse_with_words(options, argv)
     if not 1 <= given.side_episodes <= given.episodes:
-        parser.error(f"--side-episodes: expected 1..{given.episodes}, the episodes of the baseline")
+        options.error(f"--side-episodes: expected 1..{given.episodes}, the episodes of the baseline")
+    if "official" in given.placements and given.episodes > LIBERO_INIT_STATES:
+        options.error(
+            f"--episodes {given.episodes}: the official placement ends at {LIBERO_INIT_STATES} states a task; "
+            "ask for fewer, or for --placements wide"
+        )
+    return given
+
+
+def make_tables(given: argparse.Namespace) -> int:
+    """Run what is missing, publish what is there; the exit code is that of the first call that failed."""
     for placement in given.placements:
         if not given.publish_only:
-            for words in commands(given.prefix, placement, given.episodes, given.side_episodes, given.words):
-                print(f"\n$ python run.py {shlex.join(words)}", flush=True)
-                code = subprocess.run([sys.executable, str(ROOT / "run.py"), *words]).returncode
+            sizes = (given.episodes, given.side_episodes)
+            for call in commands(given.prefix, placement, *sizes, given.words, given.arms):
+                code = call_run(call)
                 if code:
                     return code
-        sweep = f"{given.prefix}_{placement}"
-        publish(Path("results") / sweep, Path("results") / "tables" / sweep)
-        for control in CONTROLS:
-            run = Path("results") / f"{given.prefix}_controls" / f"{control}_{placement}"
-            if (run / KEPT_FILES[1]).is_file():
-                keep_run(run, Path("results") / "tables" / f"{given.prefix}_controls" / run.name)
+        publish_all(given.prefix, placement)
     return 0
+
+
+def main() -> int:
+    """See the module."""
+    given = parse()
+    return run_script(lambda: make_tables(given))
 
 
 if __name__ == "__main__":

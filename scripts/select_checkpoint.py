@@ -33,7 +33,7 @@ def main() -> None:
     if not snapshots:
         parser.error(f"{given.folder}: expected snapshots/<samples>/model.safetensors, found none")
     table = given.folder / "selection.json"
-    settings = {name: getattr(given, name) for name in ("suites", "tasks", "placements", "init_indices", "assets")}
+    settings = {name: getattr(given, name) for name in ("suites", "tasks", "placements", "validation_starts", "assets")}
     stored = json.loads(table.read_text()) if table.is_file() else {"settings": settings, "results": {}}
     if stored["settings"] != settings:
         parser.error(f"{table}: made with {stored['settings']}, asked for {settings}; ask for the same or delete it")

@@ -6,12 +6,14 @@ Three Hydra calls of ``run.py`` below ``results/<sweep_id>/``. A second call doe
 from __future__ import annotations
 
 import argparse
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
+
+from runners.argv import parse_with_words
+from runners.script import call_run, run_script
+
 BASELINE = "none"
 REUSE_RATIOS = ("0.2", "0.4", "0.6", "0.8")
 POLICIES = ("adaptive", "paper", "official")
@@ -34,16 +36,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep_id", help="folder below results/")
     parser.add_argument("words", nargs="*", help="more key=value words for every run")
-    given = parser.parse_args()
-    for words in commands(given.sweep_id, given.words):
-        print(f"\n$ python run.py {shlex.join(words)}", flush=True)
-        code = subprocess.run([sys.executable, str(ROOT / "run.py"), *words]).returncode
+    given = parse_with_words(parser)
+    return run_script(lambda: run_sweep(given.sweep_id, given.words))
+
+
+def run_sweep(sweep_id: str, words: list[str]) -> int:
+    """See ``main``."""
+    for call in commands(sweep_id, words):
+        code = call_run(call)
         if code:
             return code
-    sys.path.insert(0, str(ROOT))
     from runners.report.sweep import print_sweep, write_sweep_report
 
-    sweep_dir = Path("results") / given.sweep_id
+    sweep_dir = Path("results") / sweep_id
     print_sweep(write_sweep_report(sweep_dir))
     print(f"\ntable: {sweep_dir}/sweep.md   figures: {sweep_dir}/sweep.csv   picture: {sweep_dir}/sweep.png")
     return 0

@@ -18,6 +18,8 @@ from typing import Any
 if __package__ in (None, ""):  # run from a checkout that is not installed, as on a lent machine
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runners.argv import parse_with_words
+from runners.config import NUM_TASKS
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.train.config import TRAIN_DEFAULTS
 from vlacache.train.loop import RunOptions, Trainer
@@ -49,10 +51,16 @@ def parser() -> argparse.ArgumentParser:
 
 def add_validation_options(out: argparse.ArgumentParser) -> None:
     """Which episodes a closed-loop evaluation rolls out."""
-    out.add_argument("--suites", nargs="+", default=["libero_spatial"])
+    suites = [suite for suite in NUM_TASKS if suite != "toy"]
+    out.add_argument("--suites", nargs="+", choices=suites, default=["libero_spatial"], metavar="SUITE")
     out.add_argument("--tasks", type=int, nargs="+", default=list(range(10)))
-    out.add_argument("--placements", nargs="+", default=["official"])
-    out.add_argument("--init-indices", type=int, nargs="+", default=[40, 41, 42], help="tables use 0 .. 19")
+    out.add_argument("--placements", nargs="+", choices=("official", "wide"), default=["official"])
+    out.add_argument(
+        "--validation-starts",
+        type=int,
+        default=3,
+        help="per task and placement, drawn as for demonstrations from a seed of their own: no state of any table",
+    )
     out.add_argument("--assets", default="builtin")
 
 
@@ -64,7 +72,7 @@ def make_evaluate(given: argparse.Namespace) -> Any:
         import triton  # noqa: F401  (before Mesa's LLVM is loaded, see runners/build.py)
 
     from runners.assets import resolve_assets
-    from runners.closed_loop import ClosedLoop
+    from runners.closed_loop import VALIDATION_SEED, ClosedLoop, TrainingStarts
     from runners.envs.libero import make_libero_env
     from vlacache.core.policies import build_cache_policy
     from vlacache.models.factory import LoadedModel
@@ -72,12 +80,16 @@ def make_evaluate(given: argparse.Namespace) -> Any:
 
     def env_maker(suite: str, placement: str) -> Any:
         assets = resolve_assets(given.assets, suite=suite, render="fast" if given.assets == "builtin" else "reference")
-        return lambda task_id: make_libero_env(
-            suite, task_id, assets=assets, placement=placement, render=assets.provenance.render
+        render = assets.provenance.render
+        return lambda task_id: TrainingStarts(
+            make_libero_env(suite, task_id, assets=assets, placement=placement, render=render), given.validation_starts
         )
 
+    starts = range(given.validation_starts)
     loops = {
-        suite: ClosedLoop(suite, {p: env_maker(suite, p) for p in given.placements}, given.tasks, given.init_indices)
+        suite: ClosedLoop(
+            suite, {p: env_maker(suite, p) for p in given.placements}, given.tasks, starts, VALIDATION_SEED
+        )
         for suite in given.suites
     }
 
@@ -105,7 +117,7 @@ class Printer:
 
 def main() -> None:
     """Train, or continue."""
-    given = parser().parse_args()
+    given = parse_with_words(parser())
     keep_freed_memory()
     config = TRAIN_DEFAULTS[given.model].override(given.words)
     demos = read_demos(given.demos, TINY_MODELS[given.model].views)

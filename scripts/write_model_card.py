@@ -15,9 +15,10 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from runners.report.model_card import evaluation_of_run, write_model_card
+from runners.script import run_script
 
 
-def main() -> None:
+def main() -> int:
     """Collect the facts, write card.json and README.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="checkpoint")
@@ -25,6 +26,13 @@ def main() -> None:
     parser.add_argument("--control", action="append", default=[], metavar="NAME=RUN")
     parser.add_argument("--failure", action="append", default=[], help="a known failure, in one sentence")
     given = parser.parse_args()
+    for word in given.control:
+        if not all(word.partition("=")):
+            parser.error(f"--control {word}: expected NAME=RUN, such as blind=results/blind_wide")
+    return run_script(lambda: _write(given), stopped="stopped; no card was written")
+
+
+def _write(given: argparse.Namespace) -> int:
     controls = [word.partition("=") for word in given.control]
     facts = {
         "evaluations": [evaluation_of_run(path) for path in given.run],
@@ -33,7 +41,8 @@ def main() -> None:
     }
     write_model_card(given.folder, facts)
     print(f"{given.folder / 'README.md'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -96,7 +96,12 @@ def test_exit_code_2_without_traceback_and_without_a_trace_on_the_disk(repo_root
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["suite.episodes_per_task=21"], "task 0 has initial states 0 .. 19, got [20]"),
+        (
+            ["model=blind", "model.base=expert"],
+            "model.base=expert: no model that is given pictures; choose from cogact",
+        ),
+        (["model=blind", "model.base=tiny_otf"], "did you mean 'tiny_oft'?"),
+        (["suite.episodes_per_task=21"], "a run of the official placement ends at 20 episodes a task"),
         (["model.checkpoint=nowhere"], "expected config.json in nowhere"),
         (["model.num_open_loop_steps=99"], "model.num_open_loop_steps: expected 1..8"),
         (["runner.video=['9:9']"], "runner.video: 9:9 not among the pairs of this run (task:state): 0:0, 0:1"),

@@ -46,6 +46,27 @@ def test_another_config_under_the_same_run_id_is_refused(run_main, monkeypatch):
     assert "<absent>" not in err
 
 
+def test_a_larger_run_continues_the_smaller_one(run_main, tmp_path):
+    command = ["suite=toy", "model=expert", "suite.task_ids=[1]", "device=cpu", "run_id=demo"]
+    assert run_main(*command, "suite.episodes_per_task=2")[0] == 0
+    small = (tmp_path / "results/demo/episodes.jsonl").read_bytes()
+    code, out, _ = run_main(*command, "suite.episodes_per_task=5", "runner.dry_run=true")
+    assert code == 0
+    assert "2 of them are saved in results/demo/, 3 are missing\nabout " in out
+    code, out, err = run_main(*command, "suite.episodes_per_task=1", "runner.dry_run=true")
+    assert (code, out) == (2, "")
+    assert "never with a smaller one" in err
+    code, out, _ = run_main(*command, "suite.episodes_per_task=5")
+    assert code == 0
+    large = (tmp_path / "results/demo/episodes.jsonl").read_bytes()
+    assert large.startswith(small)
+    assert len(large.splitlines()) == 5
+    assert "5/5" in out
+    assert "episodes_per_task: 5" in (tmp_path / "results/demo/config.yaml").read_text()
+    _, out, _ = run_main(*command, "suite.episodes_per_task=5", "runner.dry_run=true")
+    assert "5 of them are saved in results/demo/, 0 are missing\ndry run" in out
+
+
 def test_a_second_writer_is_refused_before_the_model_is_loaded(run_main, tmp_path, monkeypatch):
     monkeypatch.setattr("runners.launch.build_arms", lambda config: pytest.fail("the model was loaded"))
     (tmp_path / "results/demo").mkdir(parents=True)

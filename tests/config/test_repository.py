@@ -92,6 +92,21 @@ def test_make_help_lists_every_target(repo_root):
     assert listed == make_targets(repo_root)
 
 
+def test_training_reads_the_folders_that_make_demos_writes(repo_root, tmp_path):
+    """Not whatever lies beside them: ``collect_demos.py`` alone writes into ``results/demos`` too."""
+
+    def dry_run(*words):
+        done = subprocess.run(["make", "-sn", *words, "STAMP=Makefile"], cwd=repo_root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.replace("\\\n", " ")
+
+    made = set(re.findall(r"--output (\S+?);?\s", dry_run("demos", f"DEMOS={tmp_path}")))
+    training = dry_run("train", f"DEMOS={tmp_path}").split("scripts/train_tiny.py")[1]
+    assert len(made) == 5
+    assert set(re.findall(rf"{tmp_path}/\w+", training.split("--folder")[0])) == made
+    assert "*" not in training
+
+
 def test_setup_refuses_a_wrong_python(repo_root, tmp_path):
     fake = tmp_path / "python"
     fake.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.8.1"\nexit 1\n')

@@ -2,28 +2,112 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from runners.journal import read_episodes
+import scripts.reference_tables as script
+from runners.journal import read_episodes, read_run
 from runners.overrides import compose_run
-from scripts.reference_tables import ARMS, commands, publish
+from scripts.reference_tables import ARMS, check_control, commands, control_words, parse, publish
+
+WORDS = ["model.checkpoint=builtin", "suite.task_ids=[0,3]"]
+
+
+def configs(*arguments: Any) -> dict[str, Any]:
+    """Run id without its first part -> typed config of every call."""
+    runs = [compose_run(words).config for words in commands(*arguments)]
+    return {str(run.run_id).split("/")[1]: run for run in runs}
 
 
 @pytest.mark.parametrize("placement", ["official", "wide"])
 def test_every_call_is_valid(placement: str) -> None:
-    calls = commands("tables", placement, 20, 5, ["model.checkpoint=builtin", "suite.task_ids=[0,3]"])
-    runs = [compose_run(words).config for words in calls]
-    assert len(runs) == len({run.run_id for run in runs}) == 3 + len(ARMS)
-    assert {run.suite.placement for run in runs} == {placement}
-    episodes = {run.run_id.split("/")[1]: run.suite.episodes_per_task for run in runs if run.run_id}
+    runs = configs("tables", placement, 20, 5, WORDS)
+    assert len(runs) == 3 + len(ARMS)
+    assert {run.suite.placement for run in runs.values()} == {placement}
+    episodes = {name: run.suite.episodes_per_task for name, run in runs.items()}
     assert episodes["none"] == episodes["paper"] == episodes[f"blind_{placement}"] == 20
     assert episodes["random-0.4"] == episodes["adaptive-no_max_age"] == 5
-    assert [run.model.name for run in runs[:3]] == ["tiny_oft", "blind", "replay"]
-    assert all(run.runner.shared_baseline == "tables_" + placement + "/none" for run in runs[3:])
+    first = list(runs.values())[:3]
+    assert [run.model.name for run in first] == ["tiny_oft", "blind", "replay"]
+    assert first[1].model.base == "tiny_oft" and first[1].model.checkpoint == "builtin"
+    assert all(run.runner.shared_baseline == "tables_" + placement + "/none" for run in list(runs.values())[3:])
+
+
+def test_every_command_of_the_docstring_is_understood() -> None:
+    lines = [line.split("   #")[0].strip() for line in script.__doc__.splitlines() if "reference_tables.py" in line]
+    given = [parse(shlex.split(line)[2:]) for line in lines]
+    assert len(given) == 3
+    assert (given[0].prefix, given[0].placements, given[0].words) == ("libero_spatial", ["official", "wide"], [])
+    assert (given[1].prefix, given[1].placements, given[1].words) == ("mine", ["wide"], ["suite.task_ids=[0,3]"])
+    assert (given[1].episodes, given[1].side_episodes) == (5, 2)
+    assert (given[2].prefix, given[2].episodes, given[2].arms) == ("libero_spatial", 80, ["adaptive"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--placements wdie", "invalid choice: 'wdie'"),
+        ("mine stray", "stray: expected key=value"),
+        ("--episodes 80", "ends at 50 states a task"),
+        ("--episodes 2", r"--side-episodes: expected 1\.\.2"),
+        ("--arms none", "invalid choice: 'none'"),
+    ],
+)
+def test_what_makes_no_tables_is_refused(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(shlex.split(line))
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_stage_of_one_arm_runs_it_and_its_baseline() -> None:
+    runs = configs("tables", "wide", 80, 5, [], ["adaptive"])
+    assert list(runs) == ["none", "adaptive"]
+    assert {run.suite.episodes_per_task for run in runs.values()} == {80}
+    assert runs["adaptive"].runner.shared_baseline == "tables_wide/none"
+
+
+def test_a_run_that_has_grown_keeps_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_run) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_run("results/tables_wide/none") / "run.json"
+    data = json.loads(path.read_text())
+    data["config"] = {**data["config"], "suite": {"episodes_per_task": 80}}
+    path.write_text(json.dumps(data))
+    runs = configs("tables", "wide", 20, 5, [])
+    assert runs["none"].suite.episodes_per_task == 80
+    assert runs["paper"].suite.episodes_per_task == 20
+    assert configs("tables", "wide", 100, 5, [])["none"].suite.episodes_per_task == 100
+
+
+def test_blind_has_the_model_of_the_table() -> None:
+    common = ["suite=libero_spatial", "model=tiny_openvla", "model.decode=speculative", "model.dtype=float32"]
+    model = compose_run(control_words("blind", common)).config.model
+    assert (model.name, model.base, model.checkpoint, model.dtype) == ("blind", "tiny_openvla", None, "float32")
+    named = compose_run(control_words("blind", [*common, "model.checkpoint=some/where"])).config.model
+    assert named.checkpoint == "some/where"
+    assert compose_run(control_words("replay", common)).config.model.name == "replay"
+
+
+def test_a_control_of_another_table_is_no_control(write_run: Callable[..., Path]) -> None:
+    suite = {"placement": "wide", "max_steps": 220}
+    baseline = replace(
+        read_run(write_run()), model="tiny_oft", checkpoint="tiny_oft@a", config={"suite": suite, "seed": 0}
+    )
+    check_control(replace(baseline, model="blind"), baseline)
+    check_control(replace(baseline, model="replay", checkpoint=None), baseline)
+    with pytest.raises(ValueError, match=r"checkpoint: 'tiny_oft@b', the table's 'tiny_oft@a'\. Move it away"):
+        check_control(replace(baseline, model="blind", checkpoint="tiny_oft@b"), baseline)
+    for change in ({"suite": {**suite, "placement": "official"}}, {"suite": suite, "seed": 1}):
+        with pytest.raises(ValueError, match="is no control of"):
+            check_control(replace(baseline, model="replay", config={**baseline.config, **change}), baseline)
 
 
 def test_published_episodes_give_the_published_counts(sweep_template: Path, tmp_path: Path) -> None:
@@ -36,3 +120,27 @@ def test_published_episodes_give_the_published_counts(sweep_template: Path, tmp_
         records = [r for r in read_episodes(target / str(arm)) if r.arm == "policy"]
         assert sum(r.status == "success" for r in records) == row["successes"]
     assert not list(target.rglob("*.parquet")) and (target / "sweep.png").stat().st_size > 10_000
+
+
+def test_arms_without_a_pair_and_arms_that_are_gone_are_not_published(sweep_template: Path, tmp_path: Path) -> None:
+    sweep, target = tmp_path / "tables_official", tmp_path / "tables" / "tables_official"
+    shutil.copytree(sweep_template, sweep)
+    publish(sweep, target)
+    (target / "ratio-0.5" / "notes.md").write_text("a person's own")
+    for arm in ("ratio-0.5", "ratio-0.8"):
+        shutil.rmtree(sweep / arm)
+    path = sweep / "ratio-0.2" / "episodes.jsonl"  # cut off after the first arm of its first pair
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    publish(sweep, target)
+    assert sorted(folder.name for folder in target.iterdir() if folder.is_dir()) == ["adaptive", "ratio-0.5"]
+
+
+def test_publishing_nothing_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["reference_tables.py", "mine", "--publish-only"])
+    assert script.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: results/mine_official: no such sweep folder") and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

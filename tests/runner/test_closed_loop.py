@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runners.closed_loop import ClosedLoop
+from runners.closed_loop import VALIDATION_SEED, ClosedLoop, TrainingStarts
 from runners.envs.toy import make_toy_env
 from runners.experts.toy import ToyExpert
 from vlacache.types import LIBERO_ACTION_SPEC, ActionChunk, InferenceStats
@@ -55,3 +55,28 @@ def test_an_error_is_no_failure() -> None:
 def test_a_state_that_the_task_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="initial states 0"):
         loop(init_indices=[10_000]).evaluate(ToyExpert())
+
+
+def test_validation_begins_at_training_starts_and_never_at_an_evaluated_state() -> None:
+    """Every episode goes through ``reset_training``, with the seed that no demonstration has."""
+    begun = []
+
+    class Env:
+        def __init__(self, task_id: int) -> None:
+            self.env = make_toy_env(task_id)
+            self.spec = self.env.spec
+
+        def __getattr__(self, name: str):
+            assert name != "reset", "an evaluated state"
+            return getattr(self.env, name)
+
+        def reset_training(self, *, index: int, seed: int):
+            begun.append((self.spec.task_id, index, seed))
+            return self.env.reset(init_index=index, seed=seed)
+
+    placements = {"official": lambda task_id: TrainingStarts(Env(task_id), 2)}
+    result = loop(placements=placements, init_indices=range(2), seed=VALIDATION_SEED).evaluate(ToyExpert())
+    assert result["tasks/official"] == {"0": 2, "2": 2}
+    assert begun == [(task, index, VALIDATION_SEED) for task in (0, 2) for index in (0, 1)]
+    with pytest.raises(ValueError, match="initial states 0"):
+        loop(placements=placements, init_indices=range(3)).evaluate(ToyExpert())

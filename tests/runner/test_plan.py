@@ -45,8 +45,8 @@ def test_named_states_are_taken_in_order() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"episodes_per_task": 21}, r"task 2 has initial states 0 \.\. 19, got \[20\]"),
-        ({"num_init_states": {2: 50, 0: 2}}, r"task 0 has initial states 0 \.\. 1, got \[2\]"),
+        ({"episodes_per_task": 21}, r"=21: task 2 has initial states 0 \.\. 19, so a run .* ends at 20"),
+        ({"num_init_states": {2: 50, 0: 2}}, r"=3: task 0 has initial states 0 \.\. 1, so"),
         ({"init_indices": [1, 2]}, r"names 2 initial states, but suite.episodes_per_task=3"),
         ({"init_indices": [7, 3, 5, 1]}, r"names 4 initial states, but suite.episodes_per_task=3"),
         ({"init_indices": [99]}, r"suite.init_indices: task 2 has initial states 0 \.\. 19, got \[99\]"),

@@ -43,6 +43,24 @@ def test_pack_train_stop_and_continue(repo_root: Path, folder: Path, tmp_path: P
     assert steps == [1, 2, 3]
 
 
+def test_words_may_follow_options_with_several_values() -> None:
+    from runners.argv import parse_with_words
+    from scripts.train_tiny import parser
+
+    line = "--folder out --demos a b samples=12 --placements official wide lr=1 --tasks 0 3 --suites libero_goal seed=2"
+    given = parse_with_words(parser(), line.split())
+    assert given.words == ["samples=12", "lr=1", "seed=2"]
+    assert ([str(path) for path in given.demos], given.placements) == (["a", "b"], ["official", "wide"])
+    assert (given.tasks, given.suites) == ([0, 3], ["libero_goal"])
+
+
+@pytest.mark.parametrize("words", [["--placements", "wide", "samples=12"], ["--suites", "libero_spatail"]])
+def test_a_selection_takes_only_what_there_is(repo_root: Path, tmp_path: Path, words: list[str]) -> None:
+    script = repo_root / "scripts" / "select_checkpoint.py"
+    done = subprocess.run([sys.executable, str(script), str(tmp_path), *words], capture_output=True, text=True)
+    assert done.returncode == 2 and f"invalid choice: '{words[-1]}'" in done.stderr
+
+
 def test_builtin_checkpoint_is_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(factory, "PACKAGED", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint of 'tiny_oft' ships"):
