@@ -78,9 +78,10 @@ def _box_at(axes: Axes, text: Annotation, point: Point, place: tuple[int, int, s
 
 def _cost(box: Bbox, inside: Bbox, taken: Sequence[Bbox], curves: Sequence[Path]) -> int:
     """How much a label in ``box`` would cover."""
-    is_outside = box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1
+    is_outside = bool(box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1)
     covered = sum(bool(box.overlaps(other)) for other in taken)
-    return _OUTSIDE * is_outside + covered + sum(bool(curve.intersects_bbox(box, filled=False)) for curve in curves)
+    crossed = sum(bool(curve.intersects_bbox(box, filled=False)) for curve in curves)
+    return _OUTSIDE * int(is_outside) + covered + crossed
 
 
 def _occupied(axes: Axes, point: Point) -> Bbox:

@@ -113,7 +113,7 @@ def collect_sweep(root: Path, margins: Sequence[Margin] = MARGINS) -> Sweep:
 
 def _is_bare(summary: Mapping[str, Any]) -> bool:
     """An arm that was stopped before its first pair ended; one whose pairs all ended in errors is shown."""
-    return summary["num_episodes"] == 0 and summary["num_errors"] == 0
+    return bool(summary["num_episodes"] == 0 and summary["num_errors"] == 0)
 
 
 def _control_notes(root: Path, frames: RunFrames, summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:

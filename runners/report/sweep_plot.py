@@ -144,11 +144,13 @@ def _draw_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> N
 
 def _label_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> None:
     arms = Counter(row["cache"] for row in rows)
-    named = [(row, place(row)) for row in rows]
-    label_points(
-        axes,
-        [Point(*at, _label(row, arms[row["cache"]]), cache_color(row["cache"])) for row, at in named if at is not None],
-    )
+    points = []
+    for row in rows:
+        at = place(row)
+        if at is not None:
+            x, y, interval = at
+            points.append(Point(x, y, interval, _label(row, arms[row["cache"]]), cache_color(row["cache"])))
+    label_points(axes, points)
 
 
 def _label(row: Mapping[str, Any], num_arms: int) -> str:
