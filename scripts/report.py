@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an
 
 from runners.journal import RUN_FILE
 from runners.report import print_report, write_report
+from runners.report.non_inferiority import MARGINS, parse_margin
 from runners.report.sweep import print_sweep, write_sweep_report
 
 
@@ -17,13 +18,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 with one line on standard error when the records cannot be reported."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="results/<run_id>, or results/<sweep_id> with one folder an arm")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument(
+        "--margin",
+        action="append",
+        metavar="POINTS:PAIRS",
+        help="judge non-inferiority at POINTS once there are PAIRS pairs; may be repeated (default: 5:200 and 2:800)",
+    )
+    given = parser.parse_args(arguments)
+    folder = given.folder
     try:
+        margins = MARGINS if given.margin is None else tuple(parse_margin(text) for text in given.margin)
         if (folder / RUN_FILE).exists():
-            write_report(folder)
+            write_report(folder, margins=margins)
             print_report(folder)
         else:
-            print_sweep(write_sweep_report(folder))
+            print_sweep(write_sweep_report(folder, margins))
     except (OSError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runners.report.non_inferiority import READING as NON_INFERIORITY
 from runners.report.words import (
     baseline_words,
     clock_words,
@@ -23,6 +24,7 @@ from runners.report.words import (
     ratio,
     ratio_range,
     size_words,
+    suite_words,
 )
 from vlacache.types import STAGES
 
@@ -33,11 +35,12 @@ _PLOT_TEXT = {
     "reuse.png": "Reuse ratio over the episode and per layer",
 }
 
-_DEFINITIONS = """\
+_DEFINITIONS = f"""\
 - **pair**: the same task, initial state and seed rolled out in both arms. A pair with an error in either arm is left
   out of every figure and counted.
 - **success**: share of pairs, 95 % Wilson interval. **Difference**: policy minus baseline, Tango's score interval for
   paired rates; p from the exact McNemar test. The tasks are taken as fixed, not as a sample of tasks.
+- **non-inferior**: {NON_INFERIORITY}
 - **latency**: synchronised on both sides; deciding what to reuse is inside the total. Warm-up calls are made before
   the first episode and not recorded; a recorded one is left out and counted, on a GPU also every call that met a
   shape whose graph was captured only after it. Cold calls (the first of an episode) are in. Only calls made in this
@@ -55,7 +58,7 @@ _DEFINITIONS = """\
 def format_markdown(summary: Mapping[str, Any], run: Mapping[str, Any], plots: Sequence[str]) -> str:
     """The report of one run as Markdown with relative links to its plots."""
     sections = [
-        f"# {summary['suite']} · {model_words(summary)} · cache {summary['cache']}",
+        f"# {suite_words(summary)} · {model_words(summary)} · cache {summary['cache']}",
         _describe(summary),
         "\n".join(f"- {line}" for line in summary["verdicts"]),
         "## Success",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from safetensors import safe_open
 
 from runners.journal import read_episodes, read_run
 from runners.report.stats import wilson_interval
@@ -33,13 +36,19 @@ def evaluation_of_run(run_dir: Path, arm: str = "baseline") -> dict[str, Any]:
     return {
         "suite": run.suite,
         "placement": records[0].placement,
-        "assets": "{source}@{digest}/{render}".format(**run.assets),
+        "assets": full_assets_label(run.assets),
         "model": run.model,
         "checkpoint": run.checkpoint,
         "init_indices": sorted({record.init_index for record in records}),
+        "env_seeds": sorted({record.env_seed for record in records}),
         "errors": len(last) - len(records),
         "tasks": {str(task): tasks[task] for task in sorted(tasks)},
     }
+
+
+def full_assets_label(assets: Mapping[str, str]) -> str:
+    """``builtin@1a2b3c4d5e6f7a8b/fast``: the whole digest, where a table shows eight of its digits."""
+    return f"{assets.get('source')}@{assets.get('digest')}/{assets.get('render')}"
 
 
 def write_model_card(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -50,7 +59,8 @@ def write_model_card(folder: Path, facts: Mapping[str, Any]) -> None:
             ``evaluation_of_run``; a control also has ``name``), ``known_failures`` (list of sentences).
 
     Raises:
-        ValueError: the weights are not those of ``training.json``, or an evaluation is of other weights.
+        ValueError: the weights are not those of ``training.json``, an evaluation or the blind control is of other
+            weights, or a control is none or stands beside no evaluation.
     """
     training = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
@@ -59,16 +69,44 @@ def write_model_card(folder: Path, facts: Mapping[str, Any]) -> None:
             f"{folder.name}: expected weights {training['sha256'][:12]} (training.json), got {digest[:12]}"
         )
     for evaluation in facts.get("evaluations", ()):
-        if not str(evaluation["checkpoint"]).endswith(f"@{digest[:12]}"):
-            raise ValueError(f"evaluation: expected weights @{digest[:12]}, got {evaluation['checkpoint']}")
-    card = {**facts, "training": training, "sha256": digest}
+        _check_weights("evaluation", evaluation, digest)
+    for control in facts.get("controls", ()):
+        _check_control(control, facts.get("evaluations", ()), digest)
+    card = {**facts, "training": training, "sha256": digest, "num_parameters": count_parameters(folder / WEIGHTS_FILE)}
     (folder / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(render_card(card), encoding="utf-8")
+
+
+def _check_weights(what: str, measured: Mapping[str, Any], digest: str) -> None:
+    if not str(measured["checkpoint"]).endswith(f"@{digest[:12]}"):
+        raise ValueError(f"{what}: expected weights @{digest[:12]}, got {measured['checkpoint']}")
+
+
+def _check_control(control: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], digest: str) -> None:
+    """A control is what its name says, of these weights where it has any, and beside an evaluation of its kind."""
+    name = control["name"]
+    if control["model"] != name:
+        raise ValueError(f"control {name}: expected a run of model={name}, got model={control['model']}")
+    if name == "blind":
+        _check_weights("control blind", control, digest)
+    keys = ("suite", "placement", "assets")
+    wanted = {tuple(evaluation[key] for key in keys) for evaluation in evaluations}
+    own = tuple(control[key] for key in keys)
+    if own not in wanted:
+        listing = "; ".join(map(", ".join, sorted(wanted))) or "no evaluation"
+        raise ValueError(f"control {name}: expected suite, placement and assets of {listing}, got {', '.join(own)}")
+
+
+def count_parameters(weights: Path) -> int:
+    """Numbers in a safetensors file, from its header alone."""
+    with safe_open(weights, framework="numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
 def render_card(card: Mapping[str, Any]) -> str:
     """Markdown."""
     training = card["training"]
+    stages = [*training.get("stages", ()), training]
     lines = [
         f"# {training['config']['model']}",
         "",
@@ -78,9 +116,11 @@ def render_card(card: Mapping[str, Any]) -> str:
         "| | |",
         "|---|---|",
         f"| weights (sha256) | `{card['sha256']}` |",
+        f"| parameters | {card['num_parameters']:,} |",
+        f"| updates, last run and all | {training['step']:,}, {sum(stage['step'] for stage in stages):,} |",
         *_validation(training),
         "",
-        *_stages([*training.get("stages", ()), training]),
+        *_stages(stages),
     ]
     for evaluation in card.get("evaluations", ()):
         lines += ["", *_evaluation(evaluation)]
@@ -98,16 +138,17 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{len(stages)} {'run' if len(stages) == 1 else 'runs, each from the averaged weights of the one before'}; "
         "every number is in `training.json`.",
         "",
-        "| run | begins from | demonstrations | samples seen of planned | batch | learning rate | seed | precision |",
-        "|---|---|---|---|---|---|---|---|",
+        "| run | begins from | demonstrations | updates | samples seen of planned | batch | learning rate | seed "
+        "| precision |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for index, stage in enumerate(stages, start=1):
         demos, numbers = stage["demos"], stage["config"]
         begin = "random weights" if stage["init_from"] is None else f"`{stage['init_from']}`"
         lines.append(
             f"| {index} | {begin} | {demos['episodes']} episodes, {demos['frames']} frames, {demos['tasks']} tasks "
-            f"(digest `{demos['digest']}`) | {stage['samples']} of {numbers['samples']} | {numbers['batch_size']} "
-            f"| {numbers['learning_rate']} | {numbers['seed']} | {stage['dtype']} |"
+            f"(digest `{demos['digest']}`) | {stage['step']} | {stage['samples']} of {numbers['samples']} "
+            f"| {numbers['batch_size']} | {numbers['learning_rate']} | {numbers['seed']} | {stage['dtype']} |"
         )
     return lines
 
@@ -120,21 +161,38 @@ def _validation(training: Mapping[str, Any]) -> list[str]:
 
 
 def _evaluation(evaluation: Mapping[str, Any]) -> list[str]:
-    first, last = evaluation["init_indices"][0], evaluation["init_indices"][-1]
     title = f"## {evaluation['suite']}, {evaluation['placement']} placement"
     errors = f" {evaluation['errors']} episodes ended in an error and are left out." if evaluation["errors"] else ""
-    note = f"No cache, assets {evaluation['assets']}, states {first} to {last}; Wilson 95 % intervals.{errors}"
+    note = f"No cache, assets {evaluation['assets']}, {_episodes(evaluation)}; Wilson 95 % intervals.{errors}"
     rows = [f"| {task} | {row['instruction']} | {_rate(row)} |" for task, row in evaluation["tasks"].items()]
     header = ["| task | instruction | success |", "|---|---|---|"]
     return [title, "", note, "", *header, *rows, f"| all | | {_rate(_sum(evaluation))} |"]
+
+
+def _episodes(measured: Mapping[str, Any]) -> str:
+    """``states 0 to 4, 7; seed 0``."""
+    states, seeds = measured["init_indices"], measured["env_seeds"]
+    runs: list[list[int]] = []
+    for state in states:
+        if runs and state == runs[-1][1] + 1:
+            runs[-1][1] = state
+        else:
+            runs.append([state, state])
+    words = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
+    plural = ["" if len(numbers) == 1 else "s" for numbers in (states, seeds)]
+    return f"state{plural[0]} {words}; seed{plural[1]} {', '.join(map(str, seeds))}"
 
 
 def _controls(controls: Sequence[Mapping[str, Any]]) -> list[str]:
     head = ["## Blind controls", ""]
     if not controls:
         return [*head, "Not measured."]
-    rows = [f"| {c['name']} | {c['suite']} | {c['placement']} | {_rate(_sum(c))} |" for c in controls]
-    return [*head, "| control | suite | placement | success |", "|---|---|---|---|", *rows]
+    rows = [
+        f"| {c['name']} | {c['suite']} | {c['placement']} | {c['assets']} | {_episodes(c)} | {_rate(_sum(c))} |"
+        for c in controls
+    ]
+    header = ["| control | suite | placement | assets | episodes | success |", "|---|---|---|---|---|---|"]
+    return [*head, *header, *rows]
 
 
 def _sum(evaluation: Mapping[str, Any]) -> dict[str, int]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from runners.report.stats import PairCounts
 
 PAIR_KEY = ["suite", "task_id", "init_index", "env_seed", "placement"]
 ARMS = ("policy", "baseline")
+#: (task, initial state, seed) -> success, of one suite and placement.
+Outcomes = Mapping[tuple[int, int, int], bool]
 
 
 def is_mirrored(episodes: pd.DataFrame, cache: str) -> bool:
@@ -47,6 +51,14 @@ def count_outcomes(pairs: pd.DataFrame) -> PairCounts:
         only_baseline=int((~policy & baseline).sum()),
         neither=int((~policy & ~baseline).sum()),
     )
+
+
+def baseline_outcomes(pairs: pd.DataFrame) -> Outcomes:
+    """How the baseline ended in each scored pair."""
+    rows = pairs[pairs["scored"]]
+    starts = rows[["task_id", "init_index", "env_seed"]].itertuples(index=False, name=None)
+    ended = (rows["status_baseline"] == "success").tolist()
+    return {(int(a), int(b), int(c)): success for (a, b, c), success in zip(starts, ended, strict=True)}
 
 
 def count_dropped(pairs: pd.DataFrame) -> tuple[int, int]:

@@ -19,7 +19,16 @@ from runners.report.load import RunFrames
 from runners.report.pairs import is_mirrored, pair_episodes
 from runners.report.palette import INK, MUTED, STAGE_COLORS, cache_color, cache_marker
 from runners.report.reuse_map import mean_reuse_map
-from runners.report.words import clock_words, count_words, has_stages, milliseconds, model_words, ratio, ratio_range
+from runners.report.words import (
+    clock_words,
+    count_words,
+    has_stages,
+    milliseconds,
+    model_words,
+    ratio,
+    ratio_range,
+    suite_words,
+)
 from vlacache.types import STAGES
 
 
@@ -55,7 +64,7 @@ def _has_cache(summary: Mapping[str, Any]) -> bool:
 
 
 def _source_line(summary: Mapping[str, Any], *parts: str) -> str:
-    return " · ".join([summary["suite"], model_words(summary), *parts])
+    return " · ".join([suite_words(summary), model_words(summary), *parts])
 
 
 def _arms(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -95,6 +95,11 @@ def paired_difference_interval(counts: PairCounts, level: float = LEVEL) -> Inte
     return Interval(low, high)
 
 
+def paired_difference_limits(counts: PairCounts, level: float = LEVEL) -> Interval | None:
+    """One-sided limits of ``paired_difference``, each by itself at ``level``: Tango's interval at 2 level - 1."""
+    return paired_difference_interval(counts, 2.0 * level - 1.0)
+
+
 def ratio_of_medians(baseline: Sequence[NDArray[np.float64]], policy: Sequence[NDArray[np.float64]]) -> float | None:
     """Median of all baseline values / median of all policy values: above 1 the policy is faster.
 

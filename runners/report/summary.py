@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from runners.report import ledger, stats
 from runners.report.load import RunFrames
+from runners.report.non_inferiority import MARGINS, Margin, summarize_non_inferiority
 from runners.report.pairs import ARMS, count_dropped, count_outcomes, is_mirrored, pair_episodes
 from runners.report.verdicts import write_verdicts
 from vlacache.types import STAGES
@@ -15,11 +17,11 @@ from vlacache.types import STAGES
 SUMMARY_VERSION = 1
 
 
-def build_summary(frames: RunFrames) -> dict[str, Any]:
+def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dict[str, Any]:
     """All figures of a run as one JSON-ready dict; a figure without data is None.
 
     Success, reuse and MACs are over the scored pairs (both arms ended without an error); latencies over those of them
-    that were timed in this run in both arms.
+    that were timed in this run in both arms. ``margins``: on which non-inferiority is judged.
     """
     mirrored = is_mirrored(frames.episodes, frames.run["cache"])
     pairs = pair_episodes(frames.episodes, mirrored=mirrored)
@@ -28,6 +30,7 @@ def build_summary(frames: RunFrames) -> dict[str, Any]:
         **_describe_run(frames, calls),
         **_summarize_episodes(frames, pairs, mirrored),
         **_summarize_success(pairs, mirrored),
+        "non_inferiority": None if mirrored else summarize_non_inferiority(count_outcomes(pairs), margins),
         **_summarize_latency(frames, calls, pairs, mirrored),
         **_summarize_cache(calls, pairs),
         "tasks": [_summarize_task(rows, mirrored) for _, rows in pairs.groupby("task_id", sort=True)],

@@ -13,12 +13,14 @@ import pandas as pd
 
 from runners.files import write_text_atomic
 from runners.journal import EPISODES_FILE, RUN_FILE
-from runners.report.controls import find_controls, judge_controls
+from runners.report.controls import find_controls, judge_controls, note_missing_controls
 from runners.report.load import RunFrames, load_run
-from runners.report.pairs import PAIR_KEY, is_mirrored, pair_episodes
+from runners.report.non_inferiority import MARGINS, Margin
+from runners.report.pairs import PAIR_KEY, baseline_outcomes, is_mirrored, pair_episodes
 from runners.report.summary import build_summary
 from runners.report.sweep_table import format_sweep_markdown, format_sweep_table
 from runners.report.terminal import print_text
+from runners.report.words import count_words
 
 #: Arms that differ in one of these are not comparable and never share a table.
 COMPARABLE_FIELDS = (
@@ -47,6 +49,7 @@ class Sweep:
         common: what all arms share (``COMPARABLE_FIELDS`` and ``assets``).
         notes: what a reader must know before comparing arms.
         skipped: arm folder -> why it is not in the table.
+        margins: on which non-inferiority is judged; a row has the verdict on each as ``margin.column``.
     """
 
     sweep_id: str
@@ -55,9 +58,10 @@ class Sweep:
     common: dict[str, Any]
     notes: tuple[str, ...]
     skipped: dict[str, str]
+    margins: tuple[Margin, ...]
 
 
-def write_sweep_report(sweep_dir: str | Path) -> Sweep:
+def write_sweep_report(sweep_dir: str | Path, margins: Sequence[Margin] = MARGINS) -> Sweep:
     """Write ``sweep.csv``, ``sweep.md`` and ``sweep.png`` into ``sweep_dir`` from the records of its arms.
 
     Raises:
@@ -67,7 +71,7 @@ def write_sweep_report(sweep_dir: str | Path) -> Sweep:
     from runners.report.sweep_plot import write_sweep_plot  # matplotlib only when something is drawn
 
     root = Path(sweep_dir)
-    sweep = collect_sweep(root)
+    sweep = collect_sweep(root, margins)
     write_text_atomic(root / "sweep.csv", pd.DataFrame(sweep.arms).to_csv(index=False, lineterminator="\n"))
     write_sweep_plot(sweep, root / "sweep.png")
     write_text_atomic(root / "sweep.md", format_sweep_markdown(sweep, "sweep.png"))
@@ -80,15 +84,19 @@ def print_sweep(sweep: Sweep, file: TextIO | None = None) -> None:
     print_text(format_sweep_table(sweep, color=stream.isatty()), stream)
 
 
-def collect_sweep(root: Path) -> Sweep:
+def collect_sweep(root: Path, margins: Sequence[Margin] = MARGINS) -> Sweep:
     """Read all arms of a sweep, refuse to mix what is not comparable, and order them. See ``write_sweep_report``."""
     loaded, skipped = _load_arms(root)
-    if len(loaded) == 0:
-        raise FileNotFoundError(
-            f"{root}: no arm with records; expected {root.name}/<arm>/{RUN_FILE} and {EPISODES_FILE}"
-        )
-    summaries = {name: build_summary(frames) for name, frames in loaded.items()}
+    summaries = {name: build_summary(frames, margins) for name, frames in loaded.items()}
     _refuse_mixtures(root, summaries)
+    for name in [name for name, summary in summaries.items() if _is_bare(summary)]:
+        skipped[name] = "no finished pair yet"
+        del loaded[name], summaries[name]
+    if len(loaded) == 0:
+        why = f" ({', '.join(f'{arm}: {reason}' for arm, reason in skipped.items())})" if skipped else ""
+        raise FileNotFoundError(
+            f"{root}: no arm with records{why}; expected {root.name}/<arm>/{RUN_FILE} and {EPISODES_FILE}"
+        )
     rows = [_arm_row(name, summaries[name], loaded[name]) for name in loaded]
     compared = [row for row in rows if row["cache"] != "none"]
     compared.sort(
@@ -96,10 +104,23 @@ def collect_sweep(root: Path) -> Sweep:
     )
     first = next(iter(summaries.values()))
     common = {name: first[name] for name in (*COMPARABLE_FIELDS, "assets")}
-    reference = _reference_row(rows, summaries)
-    controls = judge_controls(find_controls(root.absolute().parent, first), reference["success"])
-    notes = controls + _note_episodes(loaded) + _note_skipped(skipped)
-    return Sweep(root.name, tuple(compared), reference, common, tuple(notes), skipped)
+    source = _reference_source(rows)
+    controls, missing = _control_notes(root, loaded[source["arm"]], summaries[source["arm"]])
+    notes = [*controls, *_note_episodes(loaded), *_note_skipped(skipped), *missing]
+    reference = _reference_row(source, summaries[source["arm"]])
+    return Sweep(root.name, tuple(compared), reference, common, tuple(notes), skipped, tuple(margins))
+
+
+def _is_bare(summary: Mapping[str, Any]) -> bool:
+    """An arm that was stopped before its first pair ended; one whose pairs all ended in errors is shown."""
+    return bool(summary["num_episodes"] == 0 and summary["num_errors"] == 0)
+
+
+def _control_notes(root: Path, frames: RunFrames, summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """(what the controls say of the reference, which are missing)."""
+    outcomes = baseline_outcomes(pair_episodes(frames.episodes, mirrored=summary["mirrored"]))
+    controls = find_controls(root.absolute().parent, summary, outcomes)
+    return judge_controls(controls), note_missing_controls(controls, summary, outcomes, frames.run["config"])
 
 
 def _load_arms(root: Path) -> tuple[dict[str, RunFrames], dict[str, str]]:
@@ -131,6 +152,7 @@ def _arm_row(arm: str, summary: Mapping[str, Any], frames: RunFrames) -> dict[st
     macs, counts = summary["macs"], summary["success_counts"]
     return {
         "arm": arm,
+        "placement": summary["placement"],
         "cache": summary["cache"],
         "requested_reuse_ratio": requested_reuse_ratio(frames.run),
         "reuse_ratio": summary["reuse_ratio"],
@@ -145,6 +167,7 @@ def _arm_row(arm: str, summary: Mapping[str, Any], frames: RunFrames) -> dict[st
         "difference": success["difference"],
         **_limits("difference", success["difference_ci95"]),
         "mcnemar_p": success["mcnemar_p"],
+        **_non_inferiority(summary["non_inferiority"]),
         "timed_pairs": speedup["num_pairs"],
         "latency_mean_ms": latency["policy"]["mean"],
         "baseline_latency_mean_ms": latency["baseline"]["mean"],
@@ -172,20 +195,32 @@ def requested_reuse_ratio(run: Mapping[str, Any]) -> float | None:
     return None
 
 
+def _non_inferiority(found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One-sided limits of the difference and the verdict on each margin; nothing for an arm that is not compared."""
+    if found is None:
+        return {}
+    verdicts = {Margin(m["loss"], m["planned_pairs"]).column: m["verdict"] for m in found["margins"]}
+    return {"difference_lower95": found["lower95"], "difference_upper95": found["upper95"], **verdicts}
+
+
 def _limits(name: str, interval: Sequence[float] | None) -> dict[str, float | None]:
     low, high = (None, None) if interval is None else interval
     return {f"{name}_low": low, f"{name}_high": high}
 
 
-def _reference_row(rows: Sequence[dict[str, Any]], summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The ``cache=none`` arm, or else the baseline column of the arm with most pairs (first by name)."""
+def _reference_source(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The ``cache=none`` arm, or else the arm with most pairs (first by name), whose baseline column then serves."""
     own = [row for row in rows if row["cache"] == "none"]
-    source = max(own or rows, key=lambda row: row["num_pairs"])
-    latency = summaries[source["arm"]]["latency_ms"]["baseline"]
+    return max(own or rows, key=lambda row: row["num_pairs"])
+
+
+def _reference_row(source: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    latency = summary["latency_ms"]["baseline"]
     copied = ("successes", "success", "success_low", "success_high")
     return {
         **dict.fromkeys(source),
         "arm": "no cache",
+        "placement": source["placement"],
         "cache": "none",
         "reuse_ratio": 0.0,
         "num_pairs": source["num_pairs"],
@@ -206,7 +241,10 @@ def _note_episodes(loaded: Mapping[str, RunFrames]) -> list[str]:
     short = [f"{arm} {len(found)}" for arm, found in keys.items() if found != union]
     if len(short) == 0:
         return []
-    return [f"Arms without all {len(union)} pairs: {', '.join(short)}. They differ in episodes, not only in cache."]
+    return [
+        f"{count_words(len(union), 'pair')} over all arms; with fewer: {', '.join(short)}. "
+        "These arms differ in episodes, not only in cache."
+    ]
 
 
 def _note_skipped(skipped: Mapping[str, str]) -> list[str]:

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.path import Path
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
 
 from runners.report.figures import figure_style, new_figure, save_figure, write_axis_title, write_title
+from runners.report.labels import Point, label_points
 from runners.report.palette import MUTED, cache_color, cache_marker
 from runners.report.sweep_table import limits
-from runners.report.words import clock_words, model_words
+from runners.report.words import clock_words, count_words, model_words, suite_words
 
 if TYPE_CHECKING:
     from runners.report.sweep import Sweep
 
 #: Policies with a given share are drawn as a line over their arms; every other arm is a labelled point.
 LINE_POLICIES = ("fixed_ratio", "random")
-#: Where a label may stand, in points from its marker: (x, y, horizontal alignment), the first free one is taken.
-_LABEL_PLACES = tuple(
-    (dx, dy, align) for dy in (5, -12, 17, -24, 29, -36) for dx, align in ((8, "left"), (-8, "right"))
-)
 
 
-def write_sweep_plot(sweep: Sweep, path: FilePath) -> None:
+def write_sweep_plot(sweep: Sweep, path: Path) -> None:
     """Draw ``plot_sweep`` into a PNG."""
     with figure_style():
         save_figure(plot_sweep(sweep), path)
@@ -45,20 +38,26 @@ def plot_sweep(sweep: Sweep) -> Figure:
     _draw_success(upper, sweep.reference, rows)
     _draw_latency(lower, rows)
     lower.set_xlim(-3, 100)
-    lower.set_xlabel("measured reuse ratio, % of (layer, vision token) pairs, mean over all calls of the arm")
+    lower.set_xlabel(_axis_words(rows))
     handles, labels = upper.get_legend_handles_labels()
     more = dict(zip(*reversed(lower.get_legend_handles_labels()), strict=True))
     named = {**more, **dict(zip(labels, handles, strict=True))}
     order = [*labels, *(label for label in more if label not in labels)]
     figure.legend([named[label] for label in order], order, loc="outside lower center", ncols=3)
     common = sweep.common
-    source = [common["suite"], model_words(common), common["assets"]]
+    source = [suite_words(common), model_words(common), common["assets"]]
     source.append(f"{common['device']} ({clock_words(common['clock'])})")
     write_title(figure, f"Sweep {sweep.sweep_id}: what reuse costs and gains", " · ".join(source))
     figure.draw_without_rendering()
     for axes, key in ((upper, _success_point), (lower, _latency_point)):
         _label_points(axes, rows, key)
     return figure
+
+
+def _axis_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    words = "measured reuse ratio, % of (layer, vision token) pairs, mean over all calls of the arm"
+    lines = [name for name in LINE_POLICIES if any(row["cache"] == name for row in rows)]
+    return f"{words}\n(number at a point of {' and '.join(lines)}: the share asked for)" if lines else words
 
 
 def _success_point(row: Mapping[str, Any]) -> tuple[float, float, tuple[float, float] | None] | None:
@@ -93,7 +92,7 @@ def _draw_success(axes: Axes, reference: Mapping[str, Any], rows: Sequence[Mappi
     axes.set_yticks(range(0, 101, 20))
     axes.set_ylabel("success, %")
     axes.grid(axis="y")
-    write_axis_title(axes, f"Success, 95 % Wilson interval ({_range_words(rows, 'num_pairs')} pairs an arm)")
+    write_axis_title(axes, f"Success, 95 % Wilson interval ({_range_words(rows, 'num_pairs', 'pair')} an arm)")
 
 
 def _draw_latency(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -112,14 +111,16 @@ def _draw_latency(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylim(0, 1.08 * max(tops))
     axes.set_ylabel("latency, % of no cache")
     axes.grid(axis="y")
-    number = _range_words(rows, "timed_pairs")
-    write_axis_title(axes, f"End-to-end latency of a policy call, mean, 95 % interval ({number} timed pairs an arm)")
+    number = _range_words(rows, "timed_pairs", "timed pair")
+    write_axis_title(axes, f"End-to-end latency of a policy call, mean, 95 % interval ({number} an arm)")
 
 
-def _range_words(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    """``20``, or ``6 to 20`` when arms differ."""
+def _range_words(rows: Sequence[Mapping[str, Any]], name: str, noun: str) -> str:
+    """``20 pairs``, or ``6 to 20 pairs`` when arms differ."""
     values = sorted({row[name] for row in rows})
-    return "no" if not values else str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+    if not values:
+        return f"no {noun}"
+    return f"{values[0]} to {count_words(values[-1], noun)}" if len(values) > 1 else count_words(values[0], noun)
 
 
 def _draw_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> None:
@@ -135,53 +136,21 @@ def _draw_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> N
             "zorder": 4 if is_line else 5,
         }
         x, y = [point[0] for point in points], [point[1] for point in points]
-        axes.plot(x, y, linestyle="-" if is_line else "none", clip_on=False, label=_legend_label(cache), **style)
+        axes.plot(x, y, linestyle="-" if is_line else "none", clip_on=False, label=cache, **style)
         for at, _, interval in points:
             if interval is not None:
                 axes.plot([at, at], interval, color=color, linewidth=1.6, alpha=0.65, zorder=3, solid_capstyle="butt")
 
 
-def _legend_label(cache: str) -> str:
-    return f"{cache} (beside: share asked for)" if cache in LINE_POLICIES else cache
-
-
 def _label_points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: Any) -> None:
-    """Write each point's label where it covers no marker, whisker, line or earlier label, or as few as can be."""
-    named = [(row, point) for row, point in ((row, place(row)) for row in rows) if point is not None]
-    taken = [_occupied(axes, point) for _, point in named]
-    shapes = [(line.get_transform(), np.asarray(line.get_xydata(), dtype=float)) for line in axes.lines]
-    lines = [Path(transform.transform(shape)) for transform, shape in shapes if shape.shape[0] > 2]
     arms = Counter(row["cache"] for row in rows)
-    for row, (x, y, _) in named:
-        words, color = _label(row, arms[row["cache"]]), cache_color(row["cache"])
-        texts = [_write_label(axes, words, color, (x, y), at) for at in _LABEL_PLACES]
-        boxes = [text.get_window_extent() for text in texts]
-        covered = [
-            sum(box.overlaps(other) for other in taken) + sum(line.intersects_bbox(box, filled=False) for line in lines)
-            for box in boxes
-        ]
-        best = covered.index(min(covered))
-        taken.append(boxes[best])
-        for index, text in enumerate(texts):
-            if index != best:
-                text.remove()
-
-
-def _write_label(
-    axes: Axes, words: str, color: str, at: tuple[float, float], offset: tuple[int, int, str]
-) -> Annotation:
-    dx, dy, align = offset
-    style: dict[str, Any] = {"ha": align, "fontsize": 8.6, "fontweight": "bold", "zorder": 6, "color": color}
-    halo = [withStroke(linewidth=2.5, foreground="white")]
-    return axes.annotate(words, at, (dx, dy), textcoords="offset points", path_effects=halo, **style)
-
-
-def _occupied(axes: Axes, point: tuple[float, float, tuple[float, float] | None]) -> Bbox:
-    """Display box of a marker and its whisker."""
-    x, y, interval = point
-    low, high = (y, y) if interval is None else interval
-    (left, bottom), (right, top) = axes.transData.transform([(x, low), (x, high)])
-    return Bbox.from_extents(left - 6, bottom - 6, right + 6, top + 6)
+    points = []
+    for row in rows:
+        at = place(row)
+        if at is not None:
+            x, y, interval = at
+            points.append(Point(x, y, interval, _label(row, arms[row["cache"]]), cache_color(row["cache"])))
+    label_points(axes, points)
 
 
 def _label(row: Mapping[str, Any], num_arms: int) -> str:

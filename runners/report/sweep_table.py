@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from runners.report.markdown import table as markdown_table
+from runners.report.non_inferiority import READING as NON_INFERIORITY
 from runners.report.terminal import MAX_WIDTH, bullet, header_style, render
 from runners.report.words import (
     NO_DATA,
     clock_words,
+    count_words,
     figure,
     join_words,
     macs_words,
@@ -26,6 +29,7 @@ from runners.report.words import (
     ratio,
     ratio_range,
     signed_points,
+    suite_words,
 )
 
 if TYPE_CHECKING:
@@ -41,13 +45,17 @@ _READING = (
 def format_sweep_table(sweep: Sweep, *, width: int = MAX_WIDTH, color: bool = False) -> str:
     """The sweep as text of at most ``width`` columns."""
     notes = [bullet(note) for note in sweep_notes(sweep)]
-    return render(["", *_title(sweep), "", _table(sweep), "", *notes, ""], width, color)
+    first = _table(sweep, has_prefill=True)
+    if Console(width=10 * width).measure(first).maximum > width:
+        first = _table(sweep, has_prefill=False)
+    verdicts = [_verdict_table(sweep), ""] if sweep.margins and sweep.arms else []
+    return render(["", *_title(sweep), "", first, "", *verdicts, *notes, ""], width, color)
 
 
 def sweep_notes(sweep: Sweep) -> list[str]:
     """What to know before reading, most important first."""
     errors = [f"{row['arm']} {row['num_errors']}" for row in sweep.arms if row["num_errors"] > 0]
-    notes = [*sweep.notes, _READING]
+    notes = [*sweep.notes, _READING, *([NON_INFERIORITY] if sweep.margins else [])]
     if len(errors) > 0:
         notes.insert(0, f"Error episodes, left out with their pairs: {', '.join(errors)}.")
     if sweep.common["weights"] == "untrained":
@@ -59,18 +67,24 @@ def _title(sweep: Sweep) -> list[Text]:
     common = sweep.common
     first = Text(" ")
     first.append(f"sweep {sweep.sweep_id}", "bold")
-    for part in (common["suite"], model_words(common)):
+    for part in (suite_words(common), model_words(common)):
         first.append(" · ")
         first.append(part, "bold yellow" if "UNTRAINED" in part else "bold")
     where = f" {common['assets']} · {common['device']} ({clock_words(common['clock'])}) · {common['dtype']}"
     return [first, Text(where, "dim")]
 
 
-def _table(sweep: Sweep) -> Table:
+def _new_table(headers: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False, collapse_padding=True)
-    table.add_column(" arm", no_wrap=True)
-    for header in ("reuse %", "success %", "difference, pts", "mean ms", "speed-up", "prefill"):
-        table.add_column(header, justify="right", no_wrap=True)
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def _table(sweep: Sweep, *, has_prefill: bool) -> Table:
+    """``has_prefill``: with the prefill's speed-up, for which long names leave no room (``sweep.md`` has it)."""
+    prefill_header = ["prefill"] if has_prefill else []
+    table = _new_table([" arm", "reuse %", "success %", "difference, pts", "mean ms", "speed-up", *prefill_header])
     for row in (sweep.reference, *sweep.arms):
         name = Text(f" {row['arm']}", header_style(row["cache"]))
         reuse = NO_DATA if row["reuse_ratio"] is None else f"{100.0 * row['reuse_ratio']:.1f}"
@@ -79,8 +93,30 @@ def _table(sweep: Sweep) -> Table:
         )
         difference, latency, speedup, prefill = _compared(row, digits=0)
         compared = ["", latency, "", ""] if row is sweep.reference else [difference, latency, speedup, prefill]
-        table.add_row(name, reuse, success, *compared)
+        table.add_row(name, reuse, success, *compared[: 4 if has_prefill else 3])
     return table
+
+
+def _verdict_table(sweep: Sweep) -> Table:
+    """Non-inferiority of every arm, with what it saves beside it."""
+    left, *headers = (header.replace(" from ", "\nfrom ") for header in _verdict_header(sweep))
+    table = _new_table([f" {left}", *headers])
+    for row in sweep.arms:
+        name, *cells = _verdict_cells(row, sweep)
+        table.add_row(Text(f" {name}", header_style(row["cache"])), *cells)
+    return table
+
+
+def _verdict_header(sweep: Sweep) -> list[str]:
+    planned = [f"at {margin.words} from {count_words(margin.pairs, 'pair')}" for margin in sweep.margins]
+    return ["non-inferior?", "pairs", "lower limit, pts", *planned, "reuse %", "speed-up"]
+
+
+def _verdict_cells(row: Mapping[str, Any], sweep: Sweep) -> list[str]:
+    reuse = NO_DATA if row["reuse_ratio"] is None else f"{100.0 * row['reuse_ratio']:.1f}"
+    verdicts = [row[margin.column] or NO_DATA for margin in sweep.margins]
+    lower = signed_points(row["difference_lower95"])
+    return [row["arm"], str(row["num_pairs"]), lower, *verdicts, reuse, ratio(row["speedup"])]
 
 
 def _compared(row: Mapping[str, Any], digits: int = 1) -> list[str]:
@@ -125,13 +161,21 @@ def format_sweep_markdown(sweep: Sweep, picture: str) -> str:
     ]
     rows = [_markdown_cells(row, row is sweep.reference) for row in (sweep.reference, *sweep.arms)]
     sections = [
-        f"# Sweep {sweep.sweep_id}: {common['suite']} · {model_words(common)}",
+        f"# Sweep {sweep.sweep_id}: {suite_words(common)} · {model_words(common)}",
         f"Assets {common['assets']}, {common['device']} ({clock_words(common['clock'])}), {common['dtype']}.",
         "\n".join(f"- {note}" for note in sweep_notes(sweep)),
         f"![Success and latency against the measured reuse ratio]({picture})",
         markdown_table(header, rows),
+        *_verdict_section(sweep),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _verdict_section(sweep: Sweep) -> list[str]:
+    if not sweep.margins or not sweep.arms:
+        return []
+    cells = [_verdict_cells(row, sweep) for row in sweep.arms]
+    return [f"## Non-inferior to no cache, {suite_words(sweep.common)}", markdown_table(_verdict_header(sweep), cells)]
 
 
 def _markdown_cells(row: Mapping[str, Any], is_reference: bool) -> list[str]:

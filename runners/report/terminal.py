@@ -34,6 +34,7 @@ from runners.report.words import (
     ratio,
     ratio_range,
     size_words,
+    suite_words,
 )
 from vlacache.types import STAGES
 
@@ -85,7 +86,7 @@ def render(parts: list[Any], width: int, color: bool) -> str:
 
 def _title(summary: Mapping[str, Any]) -> list[Text]:
     first = Text(" ")
-    first.append(summary["suite"], "bold")
+    first.append(suite_words(summary), "bold")
     for part in (model_words(summary), f"cache {summary['cache']}", size_words(summary)):
         first.append(" · ")
         first.append(part, "bold yellow" if "UNTRAINED" in part else "bold")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runners.report.words import (
+    NO_DATA,
     count_words,
     p_value,
     percent,
@@ -26,6 +27,7 @@ def write_verdicts(summary: Mapping[str, Any]) -> list[str]:
     lines = [
         _warn_weights(summary),
         *_judge_success(summary),
+        _judge_non_inferiority(summary),
         _judge_speed(summary),
         _note_errors(summary),
         _note_retries(summary),
@@ -67,6 +69,27 @@ def _judge_success(summary: Mapping[str, Any]) -> list[str]:
         f"No difference in success shown over {count_words(pairs, 'pair')} (exact McNemar "
         f"{p_value(success['mcnemar_p'])}); that is not proof of equality: {interval}."
     ]
+
+
+def _judge_non_inferiority(summary: Mapping[str, Any]) -> str | None:
+    """One sentence over all margins; none where success cannot be compared at all."""
+    found, success, pairs = summary["non_inferiority"], summary["success_rate"], summary["num_episodes"]
+    if found is None or found["lower95"] is None or success["policy"] == success["baseline"] == 0.0:
+        return None
+    verdicts = "; at ".join(_margin_words(item, pairs) for item in found["margins"])
+    speed = "" if summary["speedup"]["end_to_end"] is None else f", speed-up {ratio(summary['speedup']['end_to_end'])}"
+    return (
+        f"Non-inferior to no cache at {verdicts}. One-sided 95 % lower limit of the difference "
+        f"{points(found['lower95'])} over {count_words(pairs, 'pair')}, reuse ratio {percent(summary['reuse_ratio'])}"
+        f"{speed}."
+    )
+
+
+def _margin_words(item: Mapping[str, Any], pairs: int) -> str:
+    if item["verdict"] is None:
+        return f"{item['words']}: {NO_DATA} (no cache succeeds in no more)"
+    missing = f" ({pairs} of {item['planned_pairs']} planned pairs)" if item["verdict"] == "not yet" else ""
+    return f"{item['words']}: {item['verdict']}{missing}"
 
 
 def _judge_speed(summary: Mapping[str, Any]) -> str | None:

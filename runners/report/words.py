@@ -25,6 +25,12 @@ def model_words(summary: Mapping[str, Any]) -> str:
     return f"{summary['model']}, {weights_words(summary['weights'])}"
 
 
+def suite_words(summary: Mapping[str, Any]) -> str:
+    """``libero_spatial, wide placement``: episodes of another placement are another test."""
+    placement = summary["placement"]
+    return str(summary["suite"]) if placement is None else f"{summary['suite']}, {placement} placement"
+
+
 def count_words(number: int, noun: str) -> str:
     """``1 pair``, ``20 pairs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

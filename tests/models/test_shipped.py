@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from runners.report.model_card import render_card
 from vlacache.models.factory import PACKAGED, ModelConfig, load_model, shipped_models
 
 SHIPPED = [PACKAGED / name for name in shipped_models()]
@@ -28,7 +30,57 @@ def test_the_card_is_about_these_weights(folder: Path) -> None:
     assert card["sha256"] == digest == json.loads((folder / "training.json").read_text())["sha256"]
     assert digest in (folder / "README.md").read_text()
     assert card["evaluations"]
-    assert all(e["checkpoint"].endswith(f"@{digest[:12]}") for e in card["evaluations"])
+    of_weights = [*card["evaluations"], *(c for c in card["controls"] if c["name"] == "blind")]
+    assert all(measured["checkpoint"].endswith(f"@{digest[:12]}") for measured in of_weights)
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_the_readme_is_the_card(folder: Path) -> None:
+    assert (folder / "README.md").read_text() == render_card(json.loads((folder / "card.json").read_text()))
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("placement", ["official", "wide"])
+def test_controls_stand_beside_both_placements(folder: Path, placement: str) -> None:
+    """Each on all tasks of the evaluation, with the same assets; on wide starts closed eyes solve next to nothing."""
+    card = json.loads((folder / "card.json").read_text())
+    shown = next(e for e in card["evaluations"] if e["placement"] == placement and e["assets"].startswith("builtin@"))
+    for name in ("blind", "replay"):
+        (control,) = [
+            c for c in card["controls"]
+            if c["name"] == name and all(c[key] == shown[key] for key in ("suite", "placement", "assets"))
+        ]  # fmt: skip
+        assert control["model"] == name
+        assert control["tasks"].keys() == shown["tasks"].keys()
+        assert rate(control) < rate(shown)
+        if placement == "wide":
+            assert rate(control) <= {"blind": 0.25, "replay": 0.05}[name]
+
+
+def test_the_front_page_tells_the_card_of_tiny_oft(repo_root: Path) -> None:
+    """The counts in the table of README.md are those of the card, placement by placement."""
+    card = json.loads((PACKAGED / "tiny_oft" / "card.json").read_text())
+    rows = [
+        line.split("|")[1:-1] for line in (repo_root / "README.md").read_text().splitlines() if line.startswith("|")
+    ]
+    for placement in ("official", "wide"):
+        (cells,) = [row for row in rows if row[0].strip() == f"`{placement}`" and len(row) == 4]
+        measured = [
+            next(e for e in card["evaluations"] if e["placement"] == placement and e["assets"].startswith("builtin@")),
+            *(next(c for c in card["controls"] if (c["name"], c["placement"]) == (name, placement))
+              for name in ("blind", "replay")),
+        ]  # fmt: skip
+        assert [cell.split()[0] for cell in cells[1:]] == ["/".join(map(str, counts(m))) for m in measured]
+
+
+def counts(measured: dict[str, Any]) -> tuple[int, int]:
+    rows = measured["tasks"].values()
+    return sum(row["successes"] for row in rows), sum(row["trials"] for row in rows)
+
+
+def rate(measured: dict[str, Any]) -> float:
+    successes, trials = counts(measured)
+    return successes / trials
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
@@ -36,6 +88,7 @@ def test_builtin_is_the_shipped_folder(folder: Path) -> None:
     loaded = load_model(ModelConfig(folder.name, checkpoint="builtin", dtype="float32"))
     assert loaded.info.weights == "trained"
     assert loaded.info.checkpoint.startswith(f"{folder.name}@")
+    assert loaded.info.num_parameters == json.loads((folder / "card.json").read_text())["num_parameters"]
     assert all(bool(torch.isfinite(p).all()) for p in loaded.model.parameters())
 
 

@@ -48,6 +48,9 @@ class SyntheticRun:
     errors: frozenset[tuple[str, int, int]] = frozenset()  # (arm, task, init)
     reused: frozenset[tuple[int, int]] = frozenset()  # (task, init) of copied baselines
     slowdown: float = 1.0  # of the policy
+    placement: str = "official"
+    checkpoint: str | None = None
+    config: dict[str, object] = field(default_factory=lambda: {"seed": 0})
 
 
 def run_record(spec: SyntheticRun) -> RunRecord:
@@ -59,7 +62,7 @@ def run_record(spec: SyntheticRun) -> RunRecord:
         cache=spec.cache,
         assets=spec.assets,
         device=spec.device,
-        config={"seed": 0},
+        config=spec.config,
         config_hash="0123456789abcdef",
         git_commit="abc1234",
         versions={"python": "3.11.2", "torch": "2.9.0", "machine": "x86_64/Test CPU/2 cores"},
@@ -68,6 +71,7 @@ def run_record(spec: SyntheticRun) -> RunRecord:
         grid=[4, 4],
         num_layers=NUM_LAYERS,
         resolved_cache=spec.resolved_cache,
+        checkpoint=spec.checkpoint,
     )
 
 
@@ -160,7 +164,7 @@ def synthetic_episode(
         task_id=task,
         init_index=init,
         env_seed=0,
-        placement="official",
+        placement=spec.placement,
         status="error" if has_error else "success" if success else "failure",
         first_success_step=num_steps - 1 if success and not has_error else None,
         num_steps=num_steps,

@@ -6,10 +6,13 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
-from runners.report.model_card import evaluation_of_run, render_card, write_model_card
+from runners.report.model_card import count_parameters, evaluation_of_run, render_card, write_model_card
 
+WEIGHTS = save({"a": np.zeros((3, 5), np.float16), "b": np.zeros(7, np.float32), "scalar": np.zeros((), np.float32)})
 TRAINING = {
     "config": {"model": "tiny_oft", "samples": 1000, "learning_rate": 0.001, "batch_size": 64, "seed": 3},
     "demos": {"episodes": 12, "frames": 340, "tasks": 10, "digest": "abcd"},
@@ -25,8 +28,8 @@ TRAINING = {
 def checkpoint(tmp_path: Path) -> Path:
     folder = tmp_path / "tiny_oft"
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
     (folder / "training.json").write_text(json.dumps({**TRAINING, "sha256": digest}))
     return folder
 
@@ -36,20 +39,24 @@ def evaluation(checkpoint: Path, successes: int, trials: int) -> dict:
     tasks = {"0": {"instruction": "do it", "successes": successes, "trials": trials}}
     return {
         "suite": "libero_spatial", "placement": "wide", "assets": "builtin@1/fast", "model": "tiny_oft", "errors": 0,
-        "checkpoint": f"tiny_oft@{digest[:12]}", "init_indices": [0, 1, 2], "tasks": tasks,
+        "checkpoint": f"tiny_oft@{digest[:12]}", "init_indices": [0, 1, 2], "env_seeds": [0], "tasks": tasks,
     }  # fmt: skip
 
 
+def control(folder: Path, successes: int, trials: int, **changes: object) -> dict:
+    return {"name": "blind", **evaluation(folder, successes, trials), "model": "blind", **changes}
+
+
 def test_the_card_holds_success_intervals_controls_and_hash(checkpoint: Path) -> None:
-    blind = {"name": "blind", **evaluation(checkpoint, 1, 20)}
+    blind = control(checkpoint, 1, 20)
     facts = {
         "evaluations": [evaluation(checkpoint, 18, 20)], "controls": [blind], "known_failures": ["It drops the bowl."],
     }  # fmt: skip
     write_model_card(checkpoint, facts)
     text = (checkpoint / "README.md").read_text()
     assert "18/20 = 90% [70%, 97%]" in text  # Wilson by hand: (0.9 + 0.096 -+ 0.1599...) / 1.192
-    assert "| blind | libero_spatial | wide | 1/20 = 5% [1%, 24%] |" in text
-    assert hashlib.sha256(b"weights").hexdigest() in text
+    assert "| blind | libero_spatial | wide | builtin@1/fast | states 0 to 2; seed 0 | 1/20 = 5% [1%, 24%] |" in text
+    assert hashlib.sha256(WEIGHTS).hexdigest() in text
     assert "12 episodes, 340 frames, 10 tasks" in text and "- It drops the bowl." in text and "90.0%" in text
     assert render_card(json.loads((checkpoint / "card.json").read_text())) == text
 
@@ -61,6 +68,43 @@ def test_every_training_run_of_a_chain_has_a_row(checkpoint: Path) -> None:
     write_model_card(checkpoint, {})
     text = (checkpoint / "README.md").read_text()
     assert "| 1 | random weights | " in text and "| 2 | `abc` | " in text and "| 777 of " in text
+    assert "| updates, last run and all | 9, 18 |" in text
+
+
+def test_parameters_are_counted_from_the_weights(checkpoint: Path) -> None:
+    assert count_parameters(checkpoint / "model.safetensors") == 3 * 5 + 7 + 1
+    write_model_card(checkpoint, {})
+    assert "| parameters | 23 |" in (checkpoint / "README.md").read_text()
+
+
+def test_states_with_gaps_and_seeds_are_named(checkpoint: Path) -> None:
+    shown = {**evaluation(checkpoint, 1, 2), "init_indices": [0, 1, 2, 5, 8, 9], "env_seeds": [3, 4]}
+    write_model_card(checkpoint, {"evaluations": [shown]})
+    assert "states 0 to 2, 5, 8 to 9; seeds 3, 4; Wilson" in (checkpoint / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"checkpoint": "tiny_oft@000000000000"}, "control blind: expected weights"),
+        ({"placement": "official"}, "control blind: expected suite, placement and assets of libero_spatial, wide"),
+        ({"assets": "shared-pack@2/fast"}, "got libero_spatial, wide, shared-pack@2/fast"),
+        ({"suite": "libero_goal"}, "got libero_goal, wide"),
+        ({"model": "tiny_oft"}, "control blind: expected a run of model=blind, got model=tiny_oft"),
+        ({"name": "replay"}, "control replay: expected a run of model=replay, got model=blind"),
+    ],
+)
+def test_a_control_of_something_else_is_refused(checkpoint: Path, changes: dict, words: str) -> None:
+    facts = {"evaluations": [evaluation(checkpoint, 9, 10)], "controls": [control(checkpoint, 0, 10, **changes)]}
+    with pytest.raises(ValueError, match=words):
+        write_model_card(checkpoint, facts)
+    assert not (checkpoint / "card.json").exists()
+
+
+def test_replay_has_no_weights_to_compare(checkpoint: Path) -> None:
+    replay = control(checkpoint, 0, 10, name="replay", model="replay", checkpoint=None)
+    write_model_card(checkpoint, {"evaluations": [evaluation(checkpoint, 9, 10)], "controls": [replay]})
+    assert "| replay | libero_spatial | wide |" in (checkpoint / "README.md").read_text()
 
 
 def test_other_weights_are_refused(checkpoint: Path) -> None:
@@ -82,3 +126,4 @@ def test_an_evaluation_is_read_from_a_run(write_run) -> None:
     found = evaluation_of_run(run_dir)
     assert found["errors"] == 1 and found["tasks"]["0"]["trials"] == 3 and found["tasks"]["1"]["trials"] == 4
     assert found["suite"] == "libero_spatial" and found["init_indices"] == [0, 1, 2, 3]
+    assert found["env_seeds"] == [0]

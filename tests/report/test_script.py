@@ -10,8 +10,8 @@ from pathlib import Path
 WriteRun = Callable[..., Path]
 
 
-def _call(repo_root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(repo_root / "scripts" / "report.py"), str(folder)]
+def _call(repo_root: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(repo_root / "scripts" / "report.py"), str(folder), *words]
     return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, check=False)
 
 
@@ -21,6 +21,16 @@ def test_run(write_run: WriteRun, repo_root: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "tiny_oft, UNTRAINED weights" in result.stdout
     assert (run / "summary.json").exists()
+
+
+def test_margins_are_chosen(write_run: WriteRun, repo_root: Path) -> None:
+    run = write_run(num_tasks=1, num_inits=2, success=(1.0, 1.0))
+    result = _call(repo_root, run, "--margin", "60:2", "--margin", "1:9")
+    said = " ".join(result.stdout.split())
+    assert "Non-inferior to no cache at 60 points: yes; at 1 point: not yet (2 of 9 planned pairs)." in said
+    refused = _call(repo_root, run, "--margin", "60")
+    assert refused.returncode == 1
+    assert refused.stderr == "error: margin: expected POINTS:PAIRS such as 5:200, got '60'\n"
 
 
 def test_sweep(write_run: WriteRun, repo_root: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from runners.report import build_summary, load_run
+from runners.report.non_inferiority import Margin
 from runners.report.sweep import print_sweep, write_sweep_report
 from runners.report.sweep_plot import plot_sweep
 from runners.report.sweep_table import format_sweep_table
@@ -116,7 +117,7 @@ def test_unequal_and_unfinished_arms_are_named(sweep_dir: Path, write_run: Write
     sweep = write_sweep_report(sweep_dir)
     assert sweep.skipped == {"started": "no episode yet"}
     text = " ".join(format_sweep_table(sweep).split())
-    assert "Arms without all 8 pairs: short 3." in text
+    assert "8 pairs over all arms; with fewer: short 3." in text
     assert "Left out: started (no episode yet)." in text
     assert "Error episodes, left out with their pairs: short 1." in text
 
@@ -128,13 +129,68 @@ def test_no_cache_arm_is_the_reference(sweep_dir: Path, write_run: WriteRun) -> 
     assert (sweep.reference["success"], sweep.reference["successes"]) == (1.0, 8)
 
 
-def test_arm_without_an_episode_is_shown_without_figures(sweep_dir: Path, write_run: WriteRun) -> None:
+def test_arm_stopped_before_its_first_pair_is_left_out(sweep_dir: Path, write_run: WriteRun) -> None:
     empty = write_run("sweep/empty", cache="paper", num_tasks=0)
     (empty / "episodes.jsonl").write_text("")
+    write_run("sweep/half", cache="official", num_tasks=1, num_inits=1, arms=("baseline",))
     sweep = write_sweep_report(sweep_dir)
-    row = next(row for row in sweep.arms if row["arm"] == "empty")
+    assert [row["arm"] for row in sweep.arms] == ["adaptive", "ratio-0.2", "ratio-0.5", "ratio-0.8"]
+    assert sweep.skipped == {"empty": "no finished pair yet", "half": "no finished pair yet"}
+    assert "0/0" not in format_sweep_table(sweep)
+
+
+def test_arm_of_errors_alone_is_shown_without_figures(sweep_dir: Path, write_run: WriteRun) -> None:
+    write_run("sweep/bad", cache="paper", num_tasks=1, num_inits=1, errors=frozenset({("policy", 0, 0)}))
+    sweep = write_sweep_report(sweep_dir)
+    row = next(row for row in sweep.arms if row["arm"] == "bad")
     assert (row["success"], row["speedup"], row["reuse_ratio"]) == (None, None, None)
     assert "n/a" in format_sweep_table(sweep)
+
+
+def test_folder_of_bare_arms_says_so(write_run: WriteRun, tmp_path: Path) -> None:
+    empty = write_run("sweep/empty", cache="paper", num_tasks=0)
+    (empty / "episodes.jsonl").write_text("")
+    with pytest.raises(FileNotFoundError, match=r"no arm with records \(empty: no finished pair yet\)"):
+        write_sweep_report(tmp_path / "sweep")
+
+
+def test_placement_is_in_every_table_and_in_the_picture(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("sweep/adaptive", placement="wide")
+    sweep = write_sweep_report(tmp_path / "sweep")
+    assert "libero_spatial, wide placement" in format_sweep_table(sweep).splitlines()[1]
+    assert "libero_spatial, wide placement" in (tmp_path / "sweep" / "sweep.md").read_text().splitlines()[0]
+    assert pd.read_csv(tmp_path / "sweep" / "sweep.csv")["placement"].tolist() == ["wide"]
+    assert any("libero_spatial, wide placement" in text.get_text() for text in plot_sweep(sweep).texts)
+
+
+def test_one_pair_is_singular(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("sweep/adaptive", num_tasks=1, num_inits=1)
+    titles = [axes.get_title(loc="left") for axes in plot_sweep(write_sweep_report(tmp_path / "sweep")).axes[:2]]
+    assert "(1 pair an arm)" in titles[0] and "(1 timed pair an arm)" in titles[1]
+
+
+def test_every_arm_is_judged_at_the_given_margins(sweep_dir: Path, write_run: WriteRun) -> None:
+    write_run("sweep/good", cache="paper", success=(1.0, 1.0), num_tasks=2, num_inits=30, reuse=0.3, traces=False)
+    sweep = write_sweep_report(sweep_dir, margins=(Margin(0.05, 60), Margin(0.02, 800)))
+    table = pd.read_csv(sweep_dir / "sweep.csv").set_index("arm")
+    assert table.loc["good", ["non_inferior_at_5_points", "non_inferior_at_2_points"]].tolist() == ["yes", "not yet"]
+    assert table.loc["good", "difference_lower95"] == pytest.approx(-2.7055 / 62.7055, rel=1e-4)
+    assert table.loc["adaptive", "non_inferior_at_5_points"] == "not yet"
+    row = next(line for line in (sweep_dir / "sweep.md").read_text().splitlines() if line.startswith("| good | 60 |"))
+    assert [cell.strip() for cell in row.split("|")][3:6] == ["-4.3", "yes", "not yet"]
+    lines = format_sweep_table(sweep).splitlines()
+    (told,) = (line.split() for line in lines if line.startswith(" good") and "yes" in line)
+    assert told[:6] == ["good", "60", "-4.3", "yes", "not", "yet"]
+    assert any("from 60 pairs" in line for line in lines)
+    assert "Non-inferior to no cache at M points" in " ".join(" ".join(lines).split())
+
+
+def test_long_names_leave_the_prefill_out_and_cut_nothing(sweep_dir: Path, write_run: WriteRun) -> None:
+    assert "prefill" in format_sweep_table(write_sweep_report(sweep_dir))
+    write_run("sweep/adaptive-no_max_ages", success=(1.0, 0.5), num_tasks=1, num_inits=100, traces=False)
+    text = format_sweep_table(write_sweep_report(sweep_dir))
+    assert "prefill" not in text and "…" not in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_folder_without_arms(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.report import build_summary, format_table, load_run, print_report, write_report
+from runners.report.non_inferiority import MARGINS, summarize_non_inferiority
+from runners.report.stats import PairCounts
 from runners.report.terminal import print_summary
 from runners.report.verdicts import write_verdicts
 
@@ -59,7 +61,7 @@ def test_one_arm_has_one_column_and_claims_nothing(write_run: WriteRun) -> None:
 
 def test_title_says_what_is_not_trained(write_run: WriteRun) -> None:
     title = format_table(_summary(write_run())).splitlines()[1]
-    assert title == " libero_spatial · tiny_oft, UNTRAINED weights · cache adaptive · 8 pairs"
+    assert title == " libero_spatial, official placement · tiny_oft, UNTRAINED weights · cache adaptive · 8 pairs"
 
 
 def test_narrow_terminal_wraps_without_losing_figures(write_run: WriteRun) -> None:
@@ -105,6 +107,8 @@ def _verdict_input(**changes: Any) -> dict[str, Any]:
         },
         "success_rate_errors_as_failures": {"policy": 0.8, "baseline": 0.9},
         "speedup": {"num_pairs": 50, "end_to_end": 1.3, "end_to_end_ci95": [1.2, 1.4]},
+        "reuse_ratio": 0.4,
+        "non_inferiority": summarize_non_inferiority(PairCounts(36, 4, 9, 1), MARGINS),
         "stage_sum": {"policy": {"ok": True}, "baseline": {"ok": True}},
     }
     return {**summary, **changes}
@@ -114,6 +118,27 @@ def test_verdict_never_calls_a_missing_difference_equality() -> None:
     text = " ".join(write_verdicts(_verdict_input()))
     assert "No difference in success shown over 50 pairs" in text
     assert "not proof of equality: 95 % interval [-20.0, +2.0] points" in text
+
+
+def test_non_inferiority_is_one_sentence_with_its_figures() -> None:
+    few = " ".join(write_verdicts(_verdict_input()))
+    assert "Non-inferior to no cache at 5 points: not yet (50 of 200 planned pairs); at 2 points: not yet" in few
+    counts = PairCounts(190, 3, 2, 5)
+    many = _verdict_input(num_episodes=200, non_inferiority=summarize_non_inferiority(counts, MARGINS))
+    assert (
+        "Non-inferior to no cache at 5 points: yes; at 2 points: not yet (200 of 800 planned pairs). One-sided 95 % "
+        "lower limit of the difference -1.7 pts over 200 pairs, reuse ratio 40.0 %, speed-up 1.30x."
+    ) in write_verdicts(many)
+
+
+def test_non_inferiority_says_nothing_where_nothing_can_be_lost() -> None:
+    rare = summarize_non_inferiority(PairCounts(1, 0, 0, 199), MARGINS)
+    assert "at 5 points: n/a (no cache succeeds in no more)" in " ".join(
+        write_verdicts(_verdict_input(non_inferiority=rare))
+    )
+    success = {**_verdict_input()["success_rate"], "policy": 0.0, "baseline": 0.0, "difference": 0.0, "mcnemar_p": 1.0}
+    assert "on-inferior" not in " ".join(write_verdicts(_verdict_input(success_rate=success)))
+    assert "on-inferior" not in " ".join(write_verdicts(_verdict_input(mirrored=True, non_inferiority=None)))
 
 
 def test_verdict_names_a_significant_loss() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from runners.report import load_run, write_report
+from runners.report import format_table, load_run, plots, write_report
 from runners.report.ledger import policy_calls
 from runners.report.reuse_map import mean_reuse_map, reuse_by_layer
 from runners.report.write import to_json
@@ -45,6 +45,17 @@ def test_records_are_not_touched(write_run: WriteRun) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     write_report(run)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_placement_is_in_every_table_and_picture(write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    subtitles = []
+    monkeypatch.setattr(plots, "write_title", lambda figure, title, subtitle: subtitles.append(subtitle))
+    run = write_run(num_tasks=1, num_inits=2, placement="wide")
+    summary = write_report(run)
+    assert len(subtitles) == 4
+    assert all(text.startswith("libero_spatial, wide placement · tiny_oft") for text in subtitles)
+    assert (run / "report.md").read_text().startswith("# libero_spatial, wide placement · tiny_oft")
+    assert format_table(summary).splitlines()[1].startswith(" libero_spatial, wide placement · tiny_oft")
 
 
 def test_markdown_links_its_own_plots(write_run: WriteRun) -> None:
