@@ -25,7 +25,6 @@ from scripts.train_tiny import add_validation_options, make_evaluate
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.export import FACTS_FILE
 
-
 TABLE_FILE = "selection.json"
 
 

@@ -17,7 +17,6 @@ from tests.train.test_training import FAST, losses, trainer
 from vlacache.lock import FolderBusyError, FolderLock
 from vlacache.train.checkpointing import load_state, save_state
 from vlacache.train.demos import Demos
-from vlacache.train.interrupts import interrupts_at_the_end
 
 pytestmark = pytest.mark.usefixtures("small_models")
 
@@ -66,15 +65,6 @@ def test_an_interrupt_in_an_evaluation_acts_at_once_and_saves(demos: Demos, tmp_
         trainer(replace(FAST, save_steps=50), demos, tmp_path, evaluate=evaluate).run()
     state = load_state(tmp_path)
     assert state is not None and (state.step, state.last_eval, state.best) == (6, -1, None)
-
-
-@pytest.mark.usefixtures("takes_sigint")
-def test_signals_of_a_block_act_after_it() -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), interrupts_at_the_end():
-        signal.raise_signal(signal.SIGINT)
-        done.append(True)
-    assert done
 
 
 def test_a_second_trainer_of_a_folder_is_refused(demos: Demos, tmp_path: Path, repo_root: Path) -> None:
