@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="end this sitting after so many updates; <folder>/last holds the averaged weights",
     )
+    out.add_argument("--stop-at", type=int, help="the same, at this update of the run")
     out.add_argument("--logger", choices=("none", "wandb"), default="none", help="besides <folder>/log.jsonl")
     out.add_argument("--no-eval", action="store_true", help="keep snapshots instead of evaluating in the simulator")
     add_validation_options(out)
@@ -130,7 +131,9 @@ def build(given: argparse.Namespace, opened: ExitStack) -> Trainer:
         given.folder.mkdir(parents=True, exist_ok=True)
         loggers.append(opened.enter_context(closing(WandbMetrics(given.folder, config.to_dict()))))
     evaluate = None if given.no_eval else make_evaluate(given)
-    options = RunOptions(given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after)
+    options = RunOptions(
+        given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after, given.stop_at
+    )
     return Trainer(
         config, demos, given.folder, evaluate=evaluate, loggers=loggers, init_from=given.init_from, options=options
     )

@@ -162,7 +162,7 @@ def test_two_workers_killed_with_their_parent_then_continued_write_the_same_byte
         [sys.executable, str(script), str(target)], cwd=repo_root, env=environment, start_new_session=True
     )
     try:
-        assert until(lambda: bool(list(target.rglob("episode_*.parquet")))), "nothing was recorded"
+        assert until(lambda: bool(list(target.rglob("episode_*.parquet"))), seconds=400), "nothing was recorded"
         parent.kill()
         parent.wait()
         assert until(lambda: group_is_gone(parent.pid)), "a worker outlived its parent"

@@ -19,9 +19,9 @@ from runners.demos.pool import run_in_processes
 PATIENCE = 90.0
 
 
-def until(condition: Callable[[], bool]) -> bool:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Whether ``condition`` came true in time."""
-    limit = time.monotonic() + PATIENCE
+    limit = time.monotonic() + seconds
     while not condition() and time.monotonic() < limit:
         time.sleep(0.05)
     return condition()

@@ -85,6 +85,11 @@ def test_a_second_trainer_of_a_folder_is_refused(demos: Demos, tmp_path: Path, r
     trainer(FAST, demos, tmp_path, stop_after=1).run()  # the kernel frees what a killed process held
 
 
+def test_a_run_ends_at_an_update_however_many_sittings_it_takes(demos: Demos, tmp_path: Path) -> None:
+    for sitting, done in (({"stop_after": 1}, 1), ({"stop_at": 3}, 3), ({"stop_at": 3}, 3), ({"stop_at": 2}, 3)):
+        assert trainer(FAST, demos, tmp_path, **sitting).run().step == done
+
+
 def test_a_refused_run_leaves_the_folder_free(demos: Demos, tmp_path: Path) -> None:
     trainer(FAST, demos, tmp_path, stop_after=1).run()
     with pytest.raises(ValueError, match="other settings"):

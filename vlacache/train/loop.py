@@ -43,12 +43,23 @@ class RunOptions:
     Attributes:
         device: torch device. num_threads: passes at once on a CPU; None for one a core.
         frame_bytes: memory for decoded pictures. stop_after: end this sitting after so many updates, or None.
+        stop_at: end at this update of the run, however many sittings it takes, or None.
     """
 
     device: str = "cpu"
     num_threads: int | None = None
     frame_bytes: int = 6 << 30
     stop_after: int | None = None
+    stop_at: int | None = None
+
+    def last_update(self, done: int, total: int) -> int:
+        """Update at which a sitting ends that begins with ``done`` of ``total`` updates."""
+        ends = [total]
+        if self.stop_after is not None:
+            ends.append(done + self.stop_after)
+        if self.stop_at is not None:
+            ends.append(max(done, self.stop_at))
+        return min(ends)
 
 
 class Trainer:
@@ -148,9 +159,9 @@ class Trainer:
         self._lock.release()
 
     def _updates(self, threads: int) -> None:
-        total, state = self.config.total_steps, self.state
+        state = self.state
         self._journal.rewind(state.step, state.last_eval)
-        stop = total if self._options.stop_after is None else min(total, state.step + self._options.stop_after)
+        stop = self._options.last_update(state.step, self.config.total_steps)
         self._evaluate_if_due(threads)
         for batch in self.batches.iterate(state.step, stop):
             with interrupts_at_the_end():
