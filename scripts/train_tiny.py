@@ -131,9 +131,7 @@ def build(given: argparse.Namespace, opened: ExitStack) -> Trainer:
         given.folder.mkdir(parents=True, exist_ok=True)
         loggers.append(opened.enter_context(closing(WandbMetrics(given.folder, config.to_dict()))))
     evaluate = None if given.no_eval else make_evaluate(given)
-    options = RunOptions(
-        given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after, given.stop_at
-    )
+    options = RunOptions(given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after, given.stop_at)
     return Trainer(
         config, demos, given.folder, evaluate=evaluate, loggers=loggers, init_from=given.init_from, options=options
     )

@@ -76,6 +76,7 @@ def test_files_and_meta(root: Path) -> None:
     assert (info["fps"], info["total_episodes"], info["total_tasks"]) == (20, 2, 2)
     assert set(info["features"]) == set(SCHEMA.names)
     assert info["collection"]["placement"] == "wide"
+    assert "codebase_version" not in info, "lerobot would take it for a folder that it can load"
     assert info["collection"]["assets"].startswith("builtin@")
     lines = [json.loads(line) for line in (root / "meta/episodes.jsonl").read_text().splitlines()]
     assert [(line["episode_index"], line["task_index"]) for line in lines] == [(0, 7), (1, 2)]

@@ -155,7 +155,7 @@ def test_shapes_are_apart_and_on_the_table(builtin_assets: ResolvedAssets, task_
         state.data.qpos[bowl : bowl + 2] = state.data.qpos[plate : plate + 2] + 0.05  # the check sees an overlap
         state.data.qpos[bowl + 2] = state.data.qpos[plate + 2]
         mujoco.mj_forward(state.model, state.data)
-        with pytest.raises(AssertionError, match=f"{TARGET}.*{PLATE}"):
+        with pytest.raises(AssertionError, match=f"{TARGET}.* in each other"):
             assert_apart(layout, state)
 
 
