@@ -14,16 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from runners.suggest import one_of, suggestion
-
-#: Tasks of each suite. 0 .. n-1 are its task ids.
-NUM_TASKS: dict[str, int] = {
-    "libero_spatial": 10,
-    "libero_object": 10,
-    "libero_goal": 10,
-    "libero_10": 10,
-    "libero_90": 90,
-    "toy": 3,
-}
+from runners.suite_names import NUM_TASKS
 
 Index = Annotated[StrictInt, Field(ge=0)]
 Count = Annotated[StrictInt, Field(ge=1)]

@@ -12,20 +12,38 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
-from runners.config import NUM_TASKS
 from runners.demos.collect import Collection, collect
 from runners.demos.episode import Recording
 from runners.demos.looks import JITTERS
 from runners.demos.noise import NoiseSettings
 from runners.envs.libero_tasks import LIBERO_SUITES
+from runners.interrupts import sigterm_as_interrupt
+from runners.suite_names import NUM_TASKS
 
 
 def main() -> int:
     """Collect, print the cost."""
     arguments = _parse()
+    root = arguments.output
+    if root is None:
+        root = Path("results") / "demos" / f"{arguments.suite}-{arguments.placement}-s{arguments.seed}"
+    try:
+        with sigterm_as_interrupt():
+            cost = collect(_collection(arguments), root, workers=arguments.workers)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"{root}: {cost.describe()}")
+    return 0
+
+
+def _collection(arguments: argparse.Namespace) -> Collection:
     suite = arguments.suite
     noise = NoiseSettings(arguments.noise, arguments.rotation_noise)
-    collection = Collection(
+    return Collection(
         suite=suite,
         tasks=tuple(range(NUM_TASKS[suite]) if arguments.tasks is None else arguments.tasks),
         demos_per_task=arguments.demos_per_task,
@@ -36,19 +54,6 @@ def main() -> int:
         novice=arguments.novice,
         recording=Recording(arguments.frame_stride, LIBERO_SUITES[suite], noise, tuple(arguments.jitter)),
     )
-    root = arguments.output
-    if root is None:
-        root = Path("results") / "demos" / f"{suite}-{arguments.placement}-s{arguments.seed}"
-    try:
-        cost = collect(collection, root, workers=arguments.workers)
-    except (ValueError, RuntimeError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    print(f"{root}: {cost.describe()}")
-    return 0
 
 
 def _parse() -> argparse.Namespace:

@@ -17,25 +17,44 @@ from vlacache.train.packing import recompress, write_packs
 from vlacache.train.reader import read_demos
 
 
-def main() -> None:
-    """Read, shrink if asked, write."""
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return int(text)
+
+
+def main() -> int:
+    """Read, shrink if asked, write: 0 done, 2 bad input, 130 interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demos", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--views", nargs="+", default=["agentview", "wrist"])
     parser.add_argument("--max-mib", type=float, default=60.0)
-    parser.add_argument("--image-size", type=int, help="resize the pictures, as the model would")
+    parser.add_argument("--image-size", type=_positive, help="resize the pictures, as the model would")
     parser.add_argument("--quality", type=int, default=90, help="JPEG quality of resized pictures")
     given = parser.parse_args()
+    try:
+        print(pack(given))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"stopped: the packs in {given.output} are not complete, delete them", file=sys.stderr)
+        return 130
+    return 0
+
+
+def pack(given: argparse.Namespace) -> str:
+    """Do it; returns what was written, in words."""
     demos = read_demos(given.demos, given.views)
     if given.image_size is not None:
         demos = recompress(demos, given.image_size, given.quality)
     paths = write_packs(demos, given.output, max_bytes=int(given.max_mib * 2**20))
     size = sum(path.stat().st_size for path in paths) / 2**20
-    print(
+    return (
         f"{demos.num_episodes} demos, {demos.num_frames} frames: {len(paths)} files, {size:.1f} MiB in {given.output}"
     )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

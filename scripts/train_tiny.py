@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+
+import torch
 
 if __package__ in (None, ""):  # run from a checkout that is not installed, as on a lent machine
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from runners.argv import parse_with_words
-from runners.config import NUM_TASKS
+from runners.interrupts import sigterm_as_interrupt
+from runners.suite_names import NUM_TASKS
+from vlacache.lock import FolderBusyError
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.train.config import TRAIN_DEFAULTS
 from vlacache.train.loop import RunOptions, Trainer
@@ -43,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="end this sitting after so many updates; <folder>/last holds the averaged weights",
     )
+    out.add_argument("--stop-at", type=int, help="the same, at this update of the run")
     out.add_argument("--logger", choices=("none", "wandb"), default="none", help="besides <folder>/log.jsonl")
     out.add_argument("--no-eval", action="store_true", help="keep snapshots instead of evaluating in the simulator")
     add_validation_options(out)
@@ -115,10 +121,18 @@ class Printer:
         )
 
 
-def main() -> None:
-    """Train, or continue."""
-    given = parse_with_words(parser())
-    keep_freed_memory()
+def _check_device(device: str) -> None:
+    try:
+        there = torch.device(device).type != "cuda" or torch.cuda.is_available()
+    except RuntimeError as error:
+        raise ValueError(f"--device: expected cpu or cuda, got {device!r}") from error
+    if not there:
+        raise ValueError(f"--device {device}: no CUDA device is there; leave it out to train on the CPU")
+
+
+def build(given: argparse.Namespace, opened: ExitStack) -> Trainer:
+    """The run of the command line: demos read, state loaded, folder locked; ``opened`` closes its loggers."""
+    _check_device(given.device)
     config = TRAIN_DEFAULTS[given.model].override(given.words)
     demos = read_demos(given.demos, TINY_MODELS[given.model].views)
     print(f"{demos.num_episodes} demos, {demos.num_frames} frames, {len(demos.instructions)} tasks", flush=True)
@@ -127,18 +141,38 @@ def main() -> None:
         from runners.training_log import WandbMetrics
 
         given.folder.mkdir(parents=True, exist_ok=True)
-        loggers.append(WandbMetrics(given.folder, config.to_dict()))
+        loggers.append(opened.enter_context(closing(WandbMetrics(given.folder, config.to_dict()))))
     evaluate = None if given.no_eval else make_evaluate(given)
-    options = RunOptions(given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after)
-    trainer = Trainer(
+    options = RunOptions(given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after, given.stop_at)
+    return Trainer(
         config, demos, given.folder, evaluate=evaluate, loggers=loggers, init_from=given.init_from, options=options
     )
-    state = trainer.run()
-    for logger in loggers[1:]:
-        logger.close()
+
+
+def main() -> int:
+    """Train, or continue: 0 done, 2 bad input, 130 interrupted with everything saved."""
+    given = parse_with_words(parser())
+    keep_freed_memory()
+    with ExitStack() as opened, sigterm_as_interrupt():
+        try:
+            trainer = build(given, opened)
+        except (ValueError, FolderBusyError, OSError, ImportError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("stopped before the first update", file=sys.stderr)
+            return 130
+        try:
+            state = trainer.run()
+        except KeyboardInterrupt:
+            print(
+                f"stopped; update {trainer.state.step} is saved, the same command goes on from there", file=sys.stderr
+            )
+            return 130
     best = "" if state.best is None else f", best {state.best:.1%} at update {state.best_step}"
-    print(f"update {state.step} of {config.total_steps}{best}; files in {given.folder}")
+    print(f"update {state.step} of {trainer.config.total_steps}{best}; files in {given.folder}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,11 +7,9 @@ neither the number of workers nor a kill changes what is recorded.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,15 @@ from runners.demos.dataset import (
 )
 from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording, env_steps
 from runners.demos.novice import Novice
+from runners.demos.pool import run_in_processes
+from runners.envs.libero_tasks import LIBERO_SUITES
+from runners.envs.wide.layout import SUITE as WIDE_SUITE
+from runners.experts import build_expert
 from runners.files import remove_leftovers
-from runners.lock import RunLock
+from runners.suite_names import NUM_TASKS
+from vlacache.lock import FolderLock
 
+LOCK_FILE = ".lock"
 MAX_ATTEMPTS = 20
 #: Demos of one task that a worker makes in one go: building an env costs about as much as a demo.
 BLOCK = 10
@@ -54,6 +58,21 @@ class Collection:
     render: str = "fast"
     novice: str | None = None
     recording: Recording = field(default_factory=Recording)
+
+    def __post_init__(self) -> None:
+        if self.suite not in LIBERO_SUITES:
+            raise ValueError(f"suite: expected one of {', '.join(LIBERO_SUITES)}, got {self.suite!r}")
+        known = range(NUM_TASKS[self.suite])
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks) or not set(self.tasks) <= set(known):
+            raise ValueError(
+                f"tasks: expected some of 0 .. {len(known) - 1} ({self.suite}), each once, got {list(self.tasks)}"
+            )
+        if self.demos_per_task < 1 or self.seed < 0:
+            raise ValueError(
+                f"expected demos_per_task of at least 1 and seed of at least 0, got {self.demos_per_task}, {self.seed}"
+            )
+        if self.placement == "wide" and self.suite != WIDE_SUITE:
+            raise ValueError(f"placement=wide: written for {WIDE_SUITE}, got {self.suite}; use placement=official")
 
     def episode_index(self, task_id: int, number: int) -> int:
         """Number of an episode in the data set."""
@@ -88,50 +107,47 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
         progress: told of every finished block in a line of text.
 
     Raises:
-        ValueError: ``root`` holds a collection of other settings. RuntimeError: another process collects into
-            ``root``, or the expert fails ``MAX_ATTEMPTS`` times in a row.
+        ValueError: no worker, or ``root`` holds demos of other settings. FolderBusyError: another process collects
+            into ``root``. RuntimeError: the expert fails ``MAX_ATTEMPTS`` times in a row.
     """
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
     begun = time.perf_counter()
+    build_expert(collection.suite)  # raises where there is none
+    settings = _settings(collection)
     root.mkdir(parents=True, exist_ok=True)
-    lock = RunLock(root / ".lock")
+    lock = FolderLock(root / LOCK_FILE)
     try:
-        settings = _settings(collection)
-        _check_settings(root, settings)
         episodes = _clean_and_find(root)
+        if episodes:  # settings alone bind nobody: the command that left them may have been a mistake
+            _check_settings(root, settings)
         known = set(episodes)
         blocks = _missing_blocks(collection, known)
         total = len(collection.tasks) * collection.demos_per_task
         write_meta(root, episodes, settings, fps=20)
-        for made in _run(collection, root, blocks, workers):
-            episodes |= {meta.episode_index: meta for meta in made}
-            write_meta(root, episodes, settings, fps=20)
-            new = [meta for index, meta in episodes.items() if index not in known]
-            cost = _cost(root, new, time.perf_counter() - begun)
-            progress(f"{len(episodes)}/{total}; {cost.describe()}")
-        return _cost(
-            root, [meta for index, meta in episodes.items() if index not in known], time.perf_counter() - begun
-        )
+        cost = _cost(root, [], 0.0)
+        with contextlib.closing(_run(collection, root, blocks, workers)) as recorded:
+            for made in recorded:
+                episodes |= {meta.episode_index: meta for meta in made}
+                write_meta(root, episodes, settings, fps=20)
+                new = [meta for index, meta in episodes.items() if index not in known]
+                cost = _cost(root, new, time.perf_counter() - begun)
+                progress(f"{len(episodes)}/{total}; {cost.describe()}")
+        return cost
     finally:
-        lock.release(forget=True)
+        lock.release()
 
 
 def _run(
     collection: Collection, root: Path, blocks: list[tuple[int, list[int]]], workers: int
-) -> Iterator[list[EpisodeMeta]]:
+) -> Generator[list[EpisodeMeta], None, None]:
     """Record the blocks; yields the episodes of each."""
     if workers == 1:
         with contextlib.closing(_Worker(collection, root)) as worker:
             for task_id, numbers in blocks:
                 yield worker.record(task_id, numbers)
         return
-    context = multiprocessing.get_context("spawn")  # a forked child would share this process's OpenGL context
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(collection, root)) as pool:
-        futures = [pool.submit(_record, task_id, numbers) for task_id, numbers in blocks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    yield from run_in_processes(workers, _start, (collection, root), _record, blocks)
 
 
 class _Worker:
@@ -150,7 +166,6 @@ class _Worker:
     def record(self, task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
         """Record and write demos ``numbers`` of one task."""
         from runners.envs.libero import make_libero_env
-        from runners.experts import build_expert
 
         collection = self._collection
         self.close()
@@ -221,9 +236,8 @@ def _settings(collection: Collection) -> dict[str, Any]:
     from runners.assets import resolve_assets
 
     assets = resolve_assets(collection.assets, suite=collection.suite, render=collection.render).provenance
-    kept = replace(collection, tasks=(), demos_per_task=0)
     elsewhere = ("tasks", "demos_per_task", "assets", "novice")
-    settings = {key: value for key, value in asdict(kept).items() if key not in elsewhere}
+    settings = {key: value for key, value in asdict(collection).items() if key not in elsewhere}
     settings["recording"]["jitter"] = list(collection.recording.jitter)
     if collection.novice is not None:
         settings["novice"] = build_novice(collection.novice, collection.suite)[1]

@@ -1,4 +1,7 @@
-"""Demonstrations on disk: LeRobot's v2 folder layout, pictures as JPEG inside the parquet files.
+"""Demonstrations on disk: a folder modelled on LeRobot's v2.1 layout, pictures as JPEG inside the parquet files.
+
+``lerobot`` itself does not load it: most rows have no pictures, ``index`` counts within the episode (a running one
+would depend on episodes that another process records), and there is no ``episodes_stats.jsonl``.
 
 ``meta/info.json``, ``meta/tasks.jsonl``, ``meta/episodes.jsonl`` and one ``data/chunk-000/episode_000000.parquet`` for
 each episode, a row for each env step. A parquet file carries its own line of ``episodes.jsonl``, so the ``meta`` files
@@ -22,7 +25,7 @@ from PIL import Image
 
 from runners.files import atomic_path, write_text_atomic
 
-CODEBASE_VERSION = "v2.1"
+LAYOUT = "modelled on LeRobot v2.1"
 CHUNK_SIZE = 1000
 DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 VIEWS = ("agentview", "wrist")
@@ -147,7 +150,7 @@ def write_meta(root: Path, episodes: Mapping[int, EpisodeMeta], settings: Mappin
     ordered = [episodes[index] for index in sorted(episodes)]
     tasks = {meta.task_index: meta.tasks[0] for meta in ordered}
     info = {
-        "codebase_version": CODEBASE_VERSION,
+        "layout": LAYOUT,
         "robot_type": "panda",
         "fps": fps,
         "total_episodes": len(ordered),

@@ -6,6 +6,7 @@ time, as a policy's errors are: white noise averages out within a few steps and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,8 @@ class NoiseSettings:
     memory: float = 0.8
 
     def __post_init__(self) -> None:
-        if min(self.translation, self.rotation) < 0 or not 0 <= self.memory < 1:
+        sizes = (self.translation, self.rotation)
+        if not all(math.isfinite(size) and size >= 0 for size in sizes) or not 0 <= self.memory < 1:
             raise ValueError(f"noise: expected sizes >= 0 and a memory in [0, 1), got {self}")
 
 

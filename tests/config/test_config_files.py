@@ -7,9 +7,10 @@ from dataclasses import fields
 import pytest
 
 from runners.build import render_mode
-from runners.config import NUM_TASKS, SECTIONS, CacheSection, check_cache, parse_config
+from runners.config import SECTIONS, CacheSection, check_cache, parse_config
 from runners.help import describe
 from runners.overrides import compose_run, config_dir, default_choice, group_choices, groups, keys_of
+from runners.suite_names import NUM_TASKS
 
 ALL_CHOICES = [(group, choice) for group in groups() for choice in group_choices(group)]
 

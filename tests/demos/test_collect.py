@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +29,10 @@ from runners.demos.dataset import (
     find_episodes,
     read_episode,
     read_info,
+    write_meta,
 )
 from runners.demos.episode import TAIL_STEPS, Recording
+from tests.demos.test_pool import group_is_gone, until
 
 pytestmark = pytest.mark.sim
 
@@ -67,6 +76,7 @@ def test_files_and_meta(root: Path) -> None:
     assert (info["fps"], info["total_episodes"], info["total_tasks"]) == (20, 2, 2)
     assert set(info["features"]) == set(SCHEMA.names)
     assert info["collection"]["placement"] == "wide"
+    assert "codebase_version" not in info, "lerobot would take it for a folder that it can load"
     assert info["collection"]["assets"].startswith("builtin@")
     lines = [json.loads(line) for line in (root / "meta/episodes.jsonl").read_text().splitlines()]
     assert [(line["episode_index"], line["task_index"]) for line in lines] == [(0, 7), (1, 2)]
@@ -133,6 +143,37 @@ def test_same_seed_same_bytes_also_in_pieces(root: Path, tmp_path: Path) -> None
     assert digests(tmp_path) == digests(root)
 
 
+COMMAND = """
+import sys
+from pathlib import Path
+from runners.demos.collect import collect
+from tests.demos.test_collect import COLLECTION
+if __name__ == "__main__":
+    collect(COLLECTION, Path(sys.argv[1]), workers=2)
+"""
+
+
+def test_two_workers_killed_with_their_parent_then_continued_write_the_same_bytes(
+    root: Path, tmp_path: Path, repo_root: Path
+) -> None:
+    script, target = tmp_path / "job.py", tmp_path / "set"
+    script.write_text(COMMAND)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(repo_root)}
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(target)], cwd=repo_root, env=environment, start_new_session=True
+    )
+    try:
+        assert until(lambda: bool(list(target.rglob("episode_*.parquet"))), seconds=400), "nothing was recorded"
+        parent.kill()
+        parent.wait()
+        assert until(lambda: group_is_gone(parent.pid)), "a worker outlived its parent"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+    subprocess.run([sys.executable, str(script), str(target)], cwd=repo_root, env=environment, check=True)
+    assert digests(target) == digests(root)
+
+
 def test_finished_collection_makes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_module._Worker, "record", lambda *_: pytest.fail("recorded again"))
     assert collect(COLLECTION, root, progress=lambda line: None).num_demos == 0
@@ -142,6 +183,55 @@ def test_other_settings_are_refused(root: Path) -> None:
     for other in (replace(COLLECTION, seed=4), replace(COLLECTION, placement="official")):
         with pytest.raises(ValueError, match=r"other settings \((seed|placement): "):
             collect(other, root, progress=lambda line: None)
+
+
+def test_settings_without_a_demo_bind_nobody(root: Path, tmp_path: Path) -> None:
+    """A command that was stopped before its first demo may have been a mistake."""
+    write_meta(tmp_path, {}, {"seed": 4}, fps=20)
+    collect(COLLECTION, tmp_path, progress=lambda line: None)
+    assert digests(tmp_path) == digests(root)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": (11,)}, r"tasks: expected some of 0 \.\. 9 \(libero_spatial\), each once, got \[11\]"),
+        ({"tasks": (0, 0)}, r"each once, got \[0, 0\]"),
+        ({"tasks": ()}, "tasks: expected some of"),
+        ({"demos_per_task": 0}, "at least 1"),
+        ({"seed": -1}, "seed of at least 0"),
+        ({"suite": "libero_goal"}, "placement=wide: written for libero_spatial"),
+        ({"suite": "libero_nowhere"}, "suite: expected one of"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_written(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(COLLECTION, **changes)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--tasks", "11"],
+        ["--tasks", "0", "0"],
+        ["--demos-per-task", "0"],
+        ["--workers", "0"],
+        ["--noise", "nan"],
+        ["--seed", "-1"],
+        ["--suite", "libero_goal", "--placement", "wide"],
+        ["--suite", "libero_10"],
+        ["--novice", "nowhere"],
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(
+    words: list[str], tmp_path: Path, repo_root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["collect_demos.py", "--output", str(tmp_path / "set"), *words])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(repo_root / "scripts" / "collect_demos.py"), run_name="__main__")
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "set").exists()
 
 
 def test_blocks_are_balanced_over_tasks() -> None:

@@ -1,11 +1,16 @@
-"""The shipped policy solves episodes in the simulator, and without eyes it does not."""
+"""The shipped policy solves episodes in the simulator; without eyes, or without looking, almost none is solved."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from runners.closed_loop import ClosedLoop
 from runners.controls.blind import BlindPolicy
+from runners.controls.replay import ReplayPolicy
+from runners.experts import build_expert
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.models.policy import CachedPolicy
@@ -13,24 +18,28 @@ from vlacache.types import Policy
 
 pytestmark = pytest.mark.sim
 
-# 6 episodes each. The bounds leave room for another processor's rounding: at the success rates of the model card the
-# chance that a bound is broken is below one in a thousand.
-TASKS, STATES = (0, 3, 7), (0, 1)
-FLOOR, BLIND_CEILING = {"official": 3, "wide": 2}, 3
+STATES = (0, 1)
+TASKS = (0, 3, 7)
+#: The task of each placement that the model card has as the weakest: the drawer, and the bowl beside the ramekin.
+WEAK_TASK = {"official": 4, "wide": 1}
+#: Of 8 episodes; 8 and 6 were measured. At the card's success rates of these tasks the chance to be below is under one
+#: in a thousand: room for another processor's rounding.
+FLOOR = {"official": 5, "wide": 4}
+#: Of 6 episodes. Measured: blind 0 of 200 in either placement, replay 0 of 200 in the wide one.
+CEILING = 1
 
 
-def successes(policy: Policy, placement: str) -> int:
+def env_maker(placement: str) -> Callable[[int], Any]:
     from runners.assets import resolve_assets
     from runners.envs.libero import make_libero_env
 
     assets = resolve_assets("builtin", suite="libero_spatial", render="fast")
-    loop = ClosedLoop(
-        "libero_spatial",
-        {placement: lambda task: make_libero_env("libero_spatial", task, assets=assets, placement=placement)},
-        TASKS,
-        STATES,
-    )
-    return round(loop.evaluate(policy)["success"] * len(TASKS) * len(STATES))
+    return lambda task: make_libero_env("libero_spatial", task, assets=assets, placement=placement)
+
+
+def successes(policy: Policy, placement: str, tasks: tuple[int, ...]) -> int:
+    loop = ClosedLoop("libero_spatial", {placement: env_maker(placement)}, tasks, STATES)
+    return round(loop.evaluate(policy)["success"] * len(tasks) * len(STATES))
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +49,14 @@ def policy() -> CachedPolicy:
 
 @pytest.mark.parametrize("placement", ["official", "wide"])
 def test_it_solves_most_episodes(policy: CachedPolicy, placement: str) -> None:
-    assert successes(policy, placement) >= FLOOR[placement]
+    assert successes(policy, placement, (*TASKS, WEAK_TASK[placement])) >= FLOOR[placement]
 
 
-def test_blind_it_does_not(policy: CachedPolicy) -> None:
-    assert successes(BlindPolicy(policy), "wide") <= BLIND_CEILING
+@pytest.mark.parametrize("placement", ["official", "wide"])
+def test_blind_it_does_not(policy: CachedPolicy, placement: str) -> None:
+    assert successes(BlindPolicy(policy), placement, TASKS) <= CEILING
+
+
+def test_another_episodes_actions_do_not_solve_a_wide_one() -> None:
+    replay = ReplayPolicy(env_maker("wide"), build_expert("libero_spatial"))
+    assert successes(replay, "wide", TASKS) <= CEILING

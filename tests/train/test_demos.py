@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from tests.train.synthetic import TASKS, VIEWS, jpeg, picture, write_lerobot
 from vlacache.models.preprocess import frames_from_observation
 from vlacache.train.demos import Demos, concatenate
+from vlacache.train.facts import collections_of
 from vlacache.train.frames import FrameStore
 from vlacache.train.packing import read_pack, recompress, write_packs
 from vlacache.train.reader import read_demos, read_lerobot
@@ -66,6 +70,79 @@ def test_packed_files_hold_the_same(demos: Demos, tmp_path: Path) -> None:
     assert len(paths) > 1 and all(p.stat().st_size < 24_000 for p in paths)
     assert_equal(demos, read_demos([tmp_path], demos.views))
     assert_equal(demos, concatenate([read_pack(p) for p in paths]))
+
+
+def test_an_older_pack_is_never_mixed_in(demos: Demos, tmp_path: Path) -> None:
+    write_packs(demos, tmp_path, max_bytes=20_000)
+    with pytest.raises(ValueError, match="would be read as well"):
+        write_packs(demos, tmp_path)
+    other = replace(demos, action=demos.action + 0.01)
+    write_packs(other, tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "part-000.demos.safetensors", tmp_path)
+    with pytest.raises(ValueError, match=r"expected parts 0 \.\. \d of set"):
+        read_demos([tmp_path], VIEWS)
+
+
+def test_a_missing_or_doubled_part_is_noticed(demos: Demos, tmp_path: Path) -> None:
+    *_, last = write_packs(demos, tmp_path, max_bytes=20_000)
+    shutil.copy(last, tmp_path / "copy.demos.safetensors")
+    with pytest.raises(ValueError, match="once each"):
+        read_demos([tmp_path], VIEWS)
+    last.unlink()
+    (tmp_path / "copy.demos.safetensors").unlink()
+    with pytest.raises(ValueError, match="copy the missing ones"):
+        read_demos([tmp_path], VIEWS)
+    whole = write_packs(demos, tmp_path / "whole")
+    shutil.copy(whole[0], tmp_path / "whole-000.demos.safetensors")
+    for path in tmp_path.glob("part-*"):
+        path.unlink()
+    assert_equal(demos, read_demos([tmp_path], VIEWS))
+
+
+def rewrite(path: Path, *, without_part: bool = False, damage: bool = False) -> None:
+    """The same file as an older version wrote it, or with one changed number."""
+    with safe_open(path, framework="numpy") as file:
+        arrays, metadata = {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata())  # noqa: SIM118
+    if without_part:
+        del metadata["part"]
+    if damage:
+        arrays["state"][0, 0] += 1.0
+    save_file(arrays, path, metadata=metadata)
+
+
+def test_packs_of_the_version_before_are_readable_but_not_beside_newer_ones(demos: Demos, tmp_path: Path) -> None:
+    paths = write_packs(demos, tmp_path, max_bytes=20_000)
+    for path in paths:
+        rewrite(path, without_part=True)
+    assert_equal(demos, read_demos([tmp_path], VIEWS))
+    write_packs(demos, tmp_path, name="newer")
+    with pytest.raises(ValueError, match="older version lie beside newer ones"):
+        read_demos([tmp_path], VIEWS)
+
+
+def test_a_changed_pack_is_refused(demos: Demos, tmp_path: Path) -> None:
+    (path,) = write_packs(demos, tmp_path)
+    rewrite(path, damage=True)
+    with pytest.raises(ValueError, match="damaged"):
+        read_pack(path)
+
+
+def test_a_run_knows_how_its_demos_were_collected(demos: Demos, tmp_path: Path) -> None:
+    """The same for folders, for packs of them and for packs joined with a folder; synthetic sets have no settings."""
+    sets = [
+        replace(demos, info={"total_episodes": 4, "collection": {"seed": seed, "tasks": [0, 1]}}) for seed in (0, 5)
+    ]
+    wanted = [{"episodes": 4, "seed": seed, "tasks": [0, 1]} for seed in (0, 5)]
+    joined = concatenate(sets)
+    assert collections_of(joined.info) == wanted
+    write_packs(joined, tmp_path, max_bytes=20_000)
+    packed = read_demos([tmp_path], VIEWS)
+    assert collections_of(packed.info) == wanted
+    assert collections_of(concatenate([packed, sets[0]]).info) == wanted
+    smaller = collections_of(recompress(joined, 56, 60).info)
+    assert [entry.pop("recompressed") for entry in smaller] == [{"image_size": 56, "quality": 60}] * 2
+    assert smaller == wanted
+    assert collections_of(demos.info) == []
 
 
 def test_recompressed_pictures_are_smaller_and_alike(demos: Demos) -> None:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vlacache.models import factory
 from vlacache.models.factory import ModelConfig, load_model
+from vlacache.train.engine import Engine
+
+
+def run(root: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(root / "scripts" / script), *words]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
 def call(root: Path, script: str, *words: str) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(root / "scripts" / script), *words],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run(root, script, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def main_of(root: Path, script: str) -> Callable[[], int]:
+    """``main`` of a script, without the cost of a process."""
+    spec = importlib.util.spec_from_file_location(script.removesuffix(".py"), root / "scripts" / script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
 
 
 def test_pack_train_stop_and_continue(repo_root: Path, folder: Path, tmp_path: Path) -> None:
@@ -71,9 +85,104 @@ def test_builtin_checkpoint_is_found_by_name(monkeypatch: pytest.MonkeyPatch, tm
     assert info.weights == "trained" and info.checkpoint.startswith("tiny_oft@")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--demos", "{tmp}/nowhere"], "expected meta/info.json"),
+        (["--demos", "{demos}", "lr=1"], "'lr=1': expected name=value"),
+        (["--demos", "{demos}", "model=foo"], "the model is chosen by --model"),
+        (["--demos", "{demos}", "--init-from", "{tmp}/nothing"], "nothing"),
+        (["--demos", "{demos}", "--device", "abacus"], "--device: expected cpu or cuda"),
+    ],
+)
+def test_training_refuses_bad_input_in_one_line(
+    repo_root: Path, folder: Path, tmp_path: Path, capsys, monkeypatch, words: list[str], message: str
+) -> None:
+    names = [word.format(tmp=tmp_path, demos=folder) for word in words]
+    options, numbers = [w for w in names if "=" not in w], [w for w in names if "=" in w]
+    command = ["train_tiny.py", *numbers, "--no-eval", "--folder", str(tmp_path / "run"), *options]
+    monkeypatch.setattr(sys, "argv", command)
+    assert main_of(repo_root, "train_tiny.py")() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def test_training_that_is_interrupted_says_what_is_saved(
+    repo_root: Path, folder: Path, tmp_path: Path, capsys, monkeypatch, small_models
+) -> None:
+    command = ["train_tiny.py", "samples=12", "batch_size=4", "--no-eval", "--folder", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [*command, "--demos", str(folder)])
+    main = main_of(repo_root, "train_tiny.py")
+    update = Engine.update
+
+    def interrupted(engine, batch, step):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # a scheduler's; Ctrl-C has a test of its own
+        return update(engine, batch, step)
+
+    monkeypatch.setattr(Engine, "update", interrupted)
+    assert main() == 130
+    assert "update 2 is saved, the same command goes on" in capsys.readouterr().err
+    monkeypatch.setattr(Engine, "update", update)
+    assert main() == 0
+    assert "update 3 of 3" in capsys.readouterr().out
+
+
+def test_packing_refuses_bad_input_in_one_line(
+    repo_root: Path, folder: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    (tmp_path / "part-004.demos.safetensors").touch()
+    main = main_of(repo_root, "pack_demos.py")
+    for words, message in (
+        ([str(tmp_path / "nowhere"), "--output", str(tmp_path)], "expected meta/info.json"),
+        ([str(folder), "--output", str(tmp_path)], "would be read as well"),
+        ([str(folder), "--output", str(tmp_path / "x"), "--max-mib", "0.001"], "recompress or raise it"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["pack_demos.py", *words])
+        assert main() == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def write_snapshot(folder: Path, seed: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    factory.save_checkpoint(factory.untrained(factory.TINY_MODELS["tiny_oft"], seed), folder)
+    (folder / "training.json").write_text("{}")
+
+
+def test_other_weights_of_the_same_name_are_evaluated_again(
+    repo_root: Path, tmp_path: Path, monkeypatch, small_models
+) -> None:
+    evaluated = []
+
+    def make_evaluate(given):
+        def evaluate(loaded):
+            evaluated.append(loaded.info.checkpoint.partition("@")[0])
+            return {"success": 0.5 if evaluated[-1] == "00000008" else 0.25}
+
+        return evaluate
+
+    main = main_of(repo_root, "select_checkpoint.py")
+    monkeypatch.setitem(main.__globals__, "make_evaluate", make_evaluate)
+    monkeypatch.setattr(sys, "argv", ["select_checkpoint.py", str(tmp_path)])
+    for name, seed in (("00000008", 1), ("00000016", 2)):
+        write_snapshot(tmp_path / "snapshots" / name, seed)
+    assert main() == 0 and main() == 0
+    assert evaluated == ["00000008", "00000016"]
+    write_snapshot(tmp_path / "snapshots" / "00000016", 3)
+    assert main() == 0
+    assert evaluated == ["00000008", "00000016", "00000016"]
+    table = json.loads((tmp_path / "selection.json").read_text())
+    digests = {
+        path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (tmp_path / "snapshots").glob("*/model.safetensors")
+    }
+    assert table["weights"] == digests
+    assert json.loads((tmp_path / "best" / "training.json").read_text()) == {"validation": {"success": 0.5}}
+
+
 def test_selections_on_other_episodes_are_not_mixed(repo_root: Path, tmp_path: Path) -> None:
     factory.save_checkpoint(factory.untrained(factory.TINY_MODELS["tiny_oft"], 1), tmp_path / "snapshots" / "00000008")
     (tmp_path / "selection.json").write_text(json.dumps({"settings": {"tasks": [0]}, "results": {}}))
-    script = repo_root / "scripts" / "select_checkpoint.py"
-    done = subprocess.run([sys.executable, str(script), str(tmp_path)], cwd=repo_root, capture_output=True, text=True)
+    done = run(repo_root, "select_checkpoint.py", str(tmp_path))
     assert done.returncode == 2 and "ask for the same or delete it" in done.stderr

@@ -21,7 +21,7 @@ from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.policy import CachedPolicy
 from vlacache.train.checkpointing import load_state
-from vlacache.train.config import TRAIN_DEFAULTS, TrainConfig
+from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
 from vlacache.train.log import JsonlLogger
 from vlacache.train.loop import RunOptions, Trainer
@@ -263,25 +263,6 @@ def test_normalisation_comes_from_the_demos(demos: Demos, tmp_path: Path) -> Non
     assert config.action_high[0] == pytest.approx(np.quantile(demos.action[:, 0].astype("f8"), 0.99), abs=1e-5)
     assert config.action_high[3] - config.action_low[3] == pytest.approx(0.01)  # never moves: a range all the same
     assert config.proprio_low[2] == pytest.approx(np.quantile(demos.state[:, 2].astype("f8"), 0.01), abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["lr=1"], "expected name=value with a name of"),
-        (["samples=many"], "samples: expected int"),
-        (["keep_shares=0.5:1"], "from progress 0"),
-        (["batch_size=0"], "at least 1"),
-    ],
-)
-def test_bad_numbers_are_refused(words: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TrainConfig().override(words)
-
-
-def test_numbers_from_the_command_line() -> None:
-    config = TRAIN_DEFAULTS["tiny_oft"].override(["samples=5", "keep_shares=0:0.5,0.9:1", "precision=float32"])
-    assert (config.samples, config.keep_shares, config.precision) == (5, ((0.0, 0.5), (0.9, 1.0)), "float32")
 
 
 def test_a_log_is_taken_back_to_the_state(tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["adamw", "muon"]
+_NOT_NEGATIVE = (
+    "seed", "weight_decay", "shift_pixels", "brightness", "contrast", "colour", "aux_weight", "pointing_weight",
+    "bin_sigma",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +70,37 @@ class TrainConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{field.name}: expected a finite number, got {value}")
         for name in ("samples", "batch_size", "micro_batch", "eval_samples", "save_steps", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if not self.keep_shares or self.keep_shares[0][0] != 0.0 or list(self.keep_shares) != sorted(self.keep_shares):
-            raise ValueError(
-                f"keep_shares: expected ascending (progress, share) from progress 0, got {self.keep_shares}"
-            )
-        if any(not 0.0 < share <= 1.0 for _, share in self.keep_shares):
-            raise ValueError(f"keep_shares: expected shares in (0, 1], got {self.keep_shares}")
-        if not 0.0 <= self.pause_keep <= 1.0:
-            raise ValueError(f"pause_keep: expected a share in [0, 1], got {self.pause_keep}")
-        if self.bin_sigma < 0.0:
-            raise ValueError(f"bin_sigma: expected at least 0, got {self.bin_sigma}")
-        for name in ("warmup", "ema_decay", "proprio_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name}: expected 0 <= value < 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        self._check_shares()
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer: expected adamw or muon, got {self.optimizer!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision: expected auto, float32 or bfloat16, got {self.precision!r}")
+
+    def _check_shares(self) -> None:
+        if not self.keep_shares or self.keep_shares[0][0] != 0.0 or list(self.keep_shares) != sorted(self.keep_shares):
+            raise ValueError(
+                f"keep_shares: expected ascending (progress, share) from progress 0, got {self.keep_shares}"
+            )
+        if any(not (0.0 <= at < 1.0 and 0.0 < share <= 1.0) for at, share in self.keep_shares):
+            raise ValueError(f"keep_shares: expected progress in [0, 1), shares in (0, 1], got {self.keep_shares}")
+        if not 0.0 <= self.pause_keep <= 1.0:
+            raise ValueError(f"pause_keep: expected a share in [0, 1], got {self.pause_keep}")
+        for name in ("warmup", "beta1", "beta2", "ema_decay", "proprio_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}: expected 0 <= value < 1, got {getattr(self, name)}")
 
     @property
     def total_steps(self) -> int:
@@ -106,22 +122,39 @@ class TrainConfig:
         return [f"{k}: {_plain(other.get(k))!r} != {v!r}" for k, v in mine.items() if _plain(other.get(k)) != v]
 
     def override(self, words: list[str]) -> TrainConfig:
-        """With ``name=value`` words of a command line applied.
+        """With ``name=value`` words of a command line applied. The model is not among them: its defaults differ.
 
         Raises:
-            ValueError: an unknown name, or a value of the wrong type.
+            ValueError: an unknown name, a name given twice, or a value of the wrong type.
         """
-        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
         values: dict[str, Any] = {}
         for word in words:
             name, separator, text = word.partition("=")
+            if name == "model":
+                raise ValueError(f"{word!r}: the model is chosen by --model")
             if not separator or name not in known:
                 raise ValueError(f"{word!r}: expected name=value with a name of {sorted(known)}")
-            try:
-                values[name] = _shares(text) if name == "keep_shares" else type(known[name])(text)
-            except ValueError as error:
-                raise ValueError(f"{name}: expected {type(known[name]).__name__}, got {text!r}") from error
+            if name in values:
+                raise ValueError(f"{name}: expected it once, got it twice")
+            values[name] = _parse(name, text, known[name])
         return replace(self, **values)
+
+
+#: Lower case, as in YAML and on the command line of run.py.
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _parse(name: str, text: str, like: Any) -> Any:
+    """``text`` as a value of the type of ``like``."""
+    try:
+        if name == "keep_shares":
+            return _shares(text)
+        return _BOOLEANS[text.lower()] if isinstance(like, bool) else type(like)(text)
+    except (ValueError, KeyError) as error:
+        expected = {bool: "true or false", tuple: "progress:share,progress:share,..."}
+        told = expected.get(type(like), type(like).__name__)
+        raise ValueError(f"{name}: expected {told}, got {text!r}") from error
 
 
 def _shares(text: str) -> tuple[tuple[float, float], ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vlacache.lock import FolderLock
 from vlacache.models.config import VLAConfig
 from vlacache.models.factory import LoadedModel, choose_dtype, untrained, wrap_model
 from vlacache.models.request import DTYPES
@@ -24,12 +23,15 @@ from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
 from vlacache.train.engine import Engine
 from vlacache.train.export import export_checkpoint, stages_of, start_from
+from vlacache.train.facts import differences, run_facts
 from vlacache.train.frames import FrameStore
 from vlacache.train.heads import heads_beside, load_heads, save_heads
+from vlacache.train.interrupts import interrupts_at_the_end
 from vlacache.train.log import JsonlLogger, MetricLogger
 from vlacache.train.schedule import keep_share
 from vlacache.train.targets import TrainNet, with_normalisation
 
+LOCK_FILE = ".lock"
 #: Closed-loop evaluation: a model in, numbers out; ``success`` (0..1) decides which weights are kept.
 Evaluate = Callable[[LoadedModel], dict[str, Any]]
 
@@ -41,12 +43,23 @@ class RunOptions:
     Attributes:
         device: torch device. num_threads: passes at once on a CPU; None for one a core.
         frame_bytes: memory for decoded pictures. stop_after: end this sitting after so many updates, or None.
+        stop_at: end at this update of the run, however many sittings it takes, or None.
     """
 
     device: str = "cpu"
     num_threads: int | None = None
     frame_bytes: int = 6 << 30
     stop_after: int | None = None
+    stop_at: int | None = None
+
+    def last_update(self, done: int, total: int) -> int:
+        """Update at which a sitting ends that begins with ``done`` of ``total`` updates."""
+        ends = [total]
+        if self.stop_after is not None:
+            ends.append(done + self.stop_after)
+        if self.stop_at is not None:
+            ends.append(max(done, self.stop_at))
+        return min(ends)
 
 
 class Trainer:
@@ -64,6 +77,7 @@ class Trainer:
 
     Raises:
         ValueError: the folder holds a run with other numbers or other demos.
+        FolderBusyError: another process trains in the folder. It is locked until ``run`` or ``close`` is done.
     """
 
     def __init__(
@@ -81,9 +95,19 @@ class Trainer:
         self._evaluate = evaluate
         self._window: list[tuple[float, dict[str, float]]] = []
         self._options = RunOptions() if options is None else options
-        folder.mkdir(parents=True, exist_ok=True)
         self._journal = JsonlLogger(folder / "log.jsonl")
         self._loggers = [self._journal, *loggers]
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(folder / LOCK_FILE)
+        try:
+            self._prepare(demos, init_from)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _prepare(self, demos: Demos, init_from: Path | None) -> None:
+        """Weights, batches and, where the folder has one, the stored state."""
+        config, folder = self.config, self.folder
         base = TINY_MODELS[config.model]
         demos = demos.select(base.views)
         model_config = with_normalisation(base, demos.state, demos.action)
@@ -95,7 +119,7 @@ class Trainer:
         stored = load_state(folder)
         device = torch.device(self._options.device)
         self._dtype = _dtype(config, device, stored)
-        self._facts = _run_facts(config, demos, init_from, self._dtype)
+        self._facts = run_facts(config, demos, init_from, self._dtype)
         self._aux_names = demos.aux_names
         net = _first_net(config, model_config, shared, demos.aux_names)
         if init_from is not None and (heads := heads_beside(init_from)) is not None:
@@ -109,31 +133,43 @@ class Trainer:
             self._restore(stored)
 
     def run(self) -> TrainState:
-        """Do what is left of the run.
+        """Do what is left of the run. An interrupt comes through after the state of the last whole update is saved.
 
         Raises:
             RuntimeError: a loss that is not finite.
         """
-        total, state = self.config.total_steps, self.state
-        self._journal.rewind(state.step, state.last_eval)
-        stop = total if self._options.stop_after is None else min(total, state.step + self._options.stop_after)
         threads = torch.get_num_threads()
         if self.engine.on_cpu:
             torch.set_num_threads(1)  # the passes are parallel; two pools of threads would fight
         try:
-            self._evaluate_if_due(threads)
-            for batch in self.batches.iterate(state.step, stop):
+            self._updates(threads)
+            save_heads(self.engine.net, self._aux_names, self.folder)
+            export_checkpoint(self.engine.averaged_model(), self.folder / "last", self._card_facts())
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        finally:
+            self.close()
+            torch.set_num_threads(threads)
+        return self.state
+
+    def close(self) -> None:
+        """End the threads and free the folder; ``run`` does it, whoever does not run calls it."""
+        self.engine.close()
+        self._lock.release()
+
+    def _updates(self, threads: int) -> None:
+        state = self.state
+        self._journal.rewind(state.step, state.last_eval)
+        stop = self._options.last_update(state.step, self.config.total_steps)
+        self._evaluate_if_due(threads)
+        for batch in self.batches.iterate(state.step, stop):
+            with interrupts_at_the_end():
                 self._log(self.engine.update(batch, state.step))
                 state.step += 1
-                if state.step % self.config.save_steps == 0 or state.step == stop:
-                    self.save()
-                self._evaluate_if_due(threads)
-        finally:
-            self.engine.close()
-            torch.set_num_threads(threads)
-        save_heads(self.engine.net, self._aux_names, self.folder)
-        export_checkpoint(self.engine.averaged_model(), self.folder / "last", self._card_facts())
-        return state
+            if state.step % self.config.save_steps == 0 or state.step == stop:
+                self.save()
+            self._evaluate_if_due(threads)
 
     def save(self) -> None:
         """Write ``state.pt``."""
@@ -209,12 +245,7 @@ class Trainer:
         }
 
     def _restore(self, stored: TrainState) -> None:
-        differing = self.config.differences(stored.facts["config"])
-        differing += [
-            f"{key}: {stored.facts[key]} != {self._facts[key]}"
-            for key in ("demos", "init_from", "init_heads", "dtype")
-            if stored.facts.get(key) != self._facts[key]
-        ]
+        differing = differences(self.config, stored.facts, self._facts)
         if differing:
             raise ValueError(
                 f"{self.folder.name} holds a run with other settings (stored != asked): {'; '.join(differing)}. "
@@ -222,6 +253,7 @@ class Trainer:
             )
         self.engine.restore(stored.weights, stored.ema, stored.moments)
         self.state = stored
+        stored.facts = self._facts  # those of an older version know less
 
 
 def _dtype(config: TrainConfig, device: torch.device, stored: TrainState | None) -> torch.dtype:
@@ -229,18 +261,6 @@ def _dtype(config: TrainConfig, device: torch.device, stored: TrainState | None)
     if config.precision != "auto":
         return DTYPES[config.precision]
     return choose_dtype(device) if stored is None else DTYPES[stored.facts["dtype"]]
-
-
-def _run_facts(config: TrainConfig, demos: Demos, init_from: Path | None, dtype: torch.dtype) -> dict[str, Any]:
-    """What a run that is continued must have in common with the one that was stored."""
-    heads = None if init_from is None else heads_beside(init_from)
-    return {
-        "config": json.loads(json.dumps(config.to_dict())),
-        "demos": demos_facts(demos),
-        "init_from": None if init_from is None else _digest((init_from / "model.safetensors").read_bytes()),
-        "init_heads": None if heads is None else _digest(heads.read_bytes()),
-        "dtype": str(dtype).removeprefix("torch."),
-    }
 
 
 def _first_net(
@@ -252,20 +272,3 @@ def _first_net(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         return TrainNet(model, aux_names, median=config.median_labels and model_config.head == "token_bins")
-
-
-def demos_facts(demos: Demos) -> dict[str, Any]:
-    """What identifies the demos: sizes and a digest of the actions and pictures."""
-    return {
-        "episodes": demos.num_episodes,
-        "frames": demos.num_frames,
-        "tasks": len(demos.instructions),
-        "digest": _digest(demos.action.tobytes(), demos.jpeg.tobytes()),
-    }
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:16]

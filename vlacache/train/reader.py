@@ -1,4 +1,4 @@
-"""Reads demos from a LeRobot folder (v2 layout, pictures embedded in the parquet files) or from packed files."""
+"""Reads demos from a folder of ``runners/demos`` (modelled on LeRobot's v2.1 layout) or from packed files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlacache.train.demos import AUX_PREFIX, IMAGE_PREFIX, Demos, aux_view, concatenate, join_pictures
-from vlacache.train.packing import PACK_SUFFIX, read_pack
+from vlacache.train.packing import PACK_SUFFIX, read_pack, read_packs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,7 @@ def _read(path: Path) -> list[Demos]:
     packs = sorted(path.glob(f"*{PACK_SUFFIX}"))
     if not packs:
         raise FileNotFoundError(f"demos: expected meta/info.json or *{PACK_SUFFIX} in {path}; neither is there")
-    return [read_pack(pack) for pack in packs]
+    return read_packs(packs)
 
 
 def read_lerobot(folder: Path) -> Demos:

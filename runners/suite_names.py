@@ -1,0 +1,13 @@
+"""Names and sizes of the suites, for code that must load without the config libraries (training on a lent machine)."""
+
+from __future__ import annotations
+
+#: Tasks of each suite. 0 .. n-1 are its task ids.
+NUM_TASKS: dict[str, int] = {
+    "libero_spatial": 10,
+    "libero_object": 10,
+    "libero_goal": 10,
+    "libero_10": 10,
+    "libero_90": 90,
+    "toy": 3,
+}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The five runs that made the shipped tiny_oft, as commands: scripts/recipes/tiny_oft.sh
+#
+# Run it again after a stop, it goes on. Hours on two cores. What is the same as then and what cannot be is said in
+# docs/training.md ("The five runs as commands"). `make train` is another recipe: one run.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+PYTHON=${PYTHON:-.venv/bin/python}
+DEMOS=${DEMOS:-results/demos}
+RUNS=${RUNS:-results/train/tiny_oft_stages}
+: "${VLACACHE_ASSETS_DIR:?set it to a folder of LIBERO\'s scanned assets: run 3 needs them (docs/assets.md)}"
+
+collect() { # folder, options
+    "$PYTHON" scripts/collect_demos.py --output "$DEMOS/$1" "${@:2}"
+}
+
+demos=()
+train() { # number of the run, options and numbers; begins from the averaged weights of the run before
+    local number=$1 begin=()
+    if [ -d "$RUNS/$number/last" ]; then return; fi
+    if [ "$number" -gt 1 ]; then begin=(--init-from "$RUNS/$((number - 1))/last"); fi
+    "$PYTHON" scripts/train_tiny.py --no-eval --demos "${demos[@]/#/$DEMOS/}" --folder "$RUNS/$number" "${begin[@]}" \
+        "${@:2}" batch_size=32 precision=bfloat16 log_steps=25
+    rm -f "$RUNS/$number/heads.safetensors" # every one of these runs began with new auxiliary heads
+}
+
+collect wide --placement wide --demos-per-task 60 --seed 0
+collect official --placement official --demos-per-task 30 --seed 0
+collect wide_jitter --placement wide --demos-per-task 40 --seed 1 --jitter colour light
+demos+=(wide official wide_jitter)
+train 1 --stop-at 1850 seed=0 samples=120000 learning_rate=1.5e-3 keep_shares=0:0.25,0.8:0.5,0.94:1 \
+    aux_weight=0.5 pointing_weight=0 eval_samples=16000
+train 2 --stop-at 1600 seed=1 samples=120000 learning_rate=1.2e-3 keep_shares=0:0.25,0.75:0.5,0.93:1 \
+    eval_samples=15000
+
+collect official_scanned --placement official --demos-per-task 16 --seed 2 --assets auto --render reference
+demos+=(official_scanned)
+train 3 seed=2 samples=76000 learning_rate=9e-4 keep_shares=0:0.25,0.72:0.5,0.94:1 eval_samples=15200
+
+collect official_cabinet --placement official --tasks 4 9 --demos-per-task 70 --seed 4
+demos+=(official_cabinet)
+train 4 seed=3 samples=24000 learning_rate=5e-4 keep_shares=0:0.25,0.5:0.5,0.85:1 eval_samples=24000
+
+collect wide_ramekin --placement wide --tasks 1 5 --demos-per-task 60 --seed 5
+collect wide_led --placement wide --tasks 1 5 4 --demos-per-task 40 --seed 6 --novice "$RUNS/4/last"
+collect official_led --placement official --tasks 4 9 --demos-per-task 30 --seed 7 --novice "$RUNS/4/last"
+demos+=(wide_ramekin wide_led official_led)
+train 5 seed=5 samples=26000 learning_rate=6e-4 keep_shares=0:0.25,0.45:0.5,0.85:1 eval_samples=26000
+echo "weights: $RUNS/5/last"

@@ -1,0 +1,83 @@
+"""``scripts/recipes/tiny_oft.sh`` asks for the runs that ``training.json`` beside the shipped weights records."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vlacache.train.config import TRAIN_DEFAULTS
+
+#: Notes every call; leaves what the script looks for.
+FAKE = """#!{python}
+import json, sys
+from pathlib import Path
+with open({log!r}, "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + chr(10))
+if "train_tiny.py" in sys.argv[1]:
+    folder = Path(sys.argv[sys.argv.index("--folder") + 1])
+    (folder / "last").mkdir(parents=True)
+    (folder / "heads.safetensors").touch()
+"""
+
+
+@pytest.fixture
+def calls(repo_root: Path, tmp_path: Path) -> list[list[str]]:
+    """Arguments of every command of the recipe, called twice: finished runs are not begun again."""
+    fake, log = tmp_path / "python", tmp_path / "log"
+    fake.write_text(FAKE.format(python=sys.executable, log=str(log)))
+    fake.chmod(0o755)
+    folders = {"DEMOS": str(tmp_path / "demos"), "RUNS": str(tmp_path / "runs"), "VLACACHE_ASSETS_DIR": str(tmp_path)}
+    command = ["bash", str(repo_root / "scripts/recipes/tiny_oft.sh")]
+    for _ in range(2):
+        subprocess.run(command, env={**os.environ, **folders, "PYTHON": str(fake)}, check=True, capture_output=True)
+    assert not list((tmp_path / "runs").glob("*/heads.safetensors"))
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def script(repo_root: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, repo_root / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def option(words: list[str], name: str) -> str | None:
+    return words[words.index(name) + 1] if name in words else None
+
+
+def planned(collection: list[str]) -> int:
+    """Demonstrations that a collect command asks for."""
+    tasks = 10
+    if "--tasks" in collection:
+        after = collection[collection.index("--tasks") + 1 :]
+        tasks = next(i for i, word in enumerate(after) if word.startswith("--"))
+    return tasks * int(option(collection, "--demos-per-task") or 0)
+
+
+def test_the_recipe_asks_for_what_is_recorded(repo_root: Path, calls: list[list[str]], tmp_path: Path) -> None:
+    facts = json.loads((repo_root / "vlacache/models/checkpoints/tiny_oft/training.json").read_text())
+    stages: list[dict[str, Any]] = [*facts["stages"], facts]
+    parser = script(repo_root, "train_tiny").parser()
+    collections = {option(c, "--output"): c for c in calls if "collect_demos" in c[0]}
+    trainings = [parser.parse_args(c[1:]) for c in calls if "train_tiny" in c[0]]
+    assert (len(collections), len(trainings)) == (8, len(stages) == 5 and 5)
+    for number, (given, stage) in enumerate(zip(trainings, stages, strict=True), start=1):
+        config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_oft"].override(given.words).to_dict()))
+        recorded = {"pointing_weight": 0.0, **stage["config"], "precision": stage["dtype"]}
+        assert {name: config[name] for name in recorded} == recorded, number
+        assert (config["bin_sigma"], config["median_labels"], config["pause_keep"]) == (0.0, False, 1.0)
+        assert (given.stop_at or stage["total_steps"]) == stage["step"]
+        assert sum(planned(collections[str(folder)]) for folder in given.demos) == stage["demos"]["episodes"]
+        before = None if number == 1 else tmp_path / "runs" / str(number - 1) / "last"
+        assert given.init_from == before
+    led = [c for c in collections.values() if "--novice" in c]
+    assert [option(c, "--novice") for c in led] == [str(tmp_path / "runs/4/last")] * 2
