@@ -81,6 +81,9 @@ def paired_difference_interval(counts: PairCounts, level: float = LEVEL) -> Inte
     if b + c == 0:
         half = z2 / (n + z2)  # the score equation has this closed form without discordant pairs
         return Interval(-half, half)
+    if n in (b, c):  # every pair lost, or every pair won: the estimate is itself a root, the other limit this one
+        other = (n - z2) / (n + z2)
+        return Interval(-1.0, -other) if c == n else Interval(other, 1.0)
 
     def excess(delta: float) -> float:
         """Squared score minus its critical value; its roots are the limits."""
@@ -90,8 +93,8 @@ def paired_difference_interval(counts: PairCounts, level: float = LEVEL) -> Inte
         return (b - c - n * delta) ** 2 - z2 * n * (2.0 * only_baseline + delta * (1.0 - delta))
 
     estimate = (b - c) / n
-    low = -1.0 if estimate == -1.0 else float(brentq(excess, -1.0, estimate, xtol=1e-15))
-    high = 1.0 if estimate == 1.0 else float(brentq(excess, estimate, 1.0, xtol=1e-15))
+    low = float(brentq(excess, -1.0, estimate, xtol=1e-15))
+    high = float(brentq(excess, estimate, 1.0, xtol=1e-15))
     return Interval(low, high)
 
 

@@ -12,7 +12,10 @@ from safetensors.numpy import save
 
 from runners.report.model_card import count_parameters, evaluation_of_run, render_card, write_model_card
 
-WEIGHTS = save({"a": np.zeros((3, 5), np.float16), "b": np.zeros(7, np.float32), "scalar": np.zeros((), np.float32)})
+WEIGHTS = save(
+    {"a": np.zeros((3, 5), np.float16), "b": np.zeros(7, np.float32), "scalar": np.zeros((), np.float32)},
+    {"by": "test"},
+)
 TRAINING = {
     "config": {"model": "tiny_oft", "samples": 1000, "learning_rate": 0.001, "batch_size": 64, "seed": 3},
     "demos": {"episodes": 12, "frames": 340, "tasks": 10, "digest": "abcd"},

@@ -57,6 +57,8 @@ def test_without_a_discordant_pair_the_limit_is_known() -> None:
         (counts(2, 2, 200), TWO, "not yet"),
         (counts(4, 4, 800), TWO, "yes"),
         (counts(60, 0, 100), FIVE, "no"),  # already certain
+        (counts(1, 0, 1), FIVE, "not yet"),  # all lost, but that is one pair
+        (counts(10, 0, 10), FIVE, "no"),
         (counts(0, 0, 200, neither=200), FIVE, None),  # nothing succeeds, so nothing can be lost
         (counts(0, 0, 200, neither=190), FIVE, None),
         (counts(0, 0, 200, neither=189), FIVE, "yes"),

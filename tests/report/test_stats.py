@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runners.report import stats
@@ -65,6 +65,8 @@ def test_mcnemar_and_tango_agree_with_published_example() -> None:
 
 
 @given(COUNTS)
+@example(PairCounts(0, 0, 1, 0))
+@example(PairCounts(0, 10, 0, 0))
 def test_paired_interval_is_consistent(counts: PairCounts) -> None:
     """It holds the estimate, flips with the arms, and excludes 0 exactly when McNemar's score test rejects."""
     interval = stats.paired_difference_interval(counts)
@@ -85,6 +87,17 @@ def test_paired_interval_is_consistent(counts: PairCounts) -> None:
     critical = 1.959963984540054**2
     if abs(score - critical) > 1e-6:
         assert (interval.low > 0 or interval.high < 0) == (score > critical)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 200])
+def test_paired_interval_when_every_pair_is_lost(n: int) -> None:
+    """The estimate -1 is a root of the score equation; the upper limit is the other one, not again -1."""
+    interval = stats.paired_difference_interval(PairCounts(0, 0, n, 0))
+    assert interval is not None and interval.low == -1.0
+    # all n pairs in one cell: under a difference d the likeliest table has shares (1 - d) / 2 and (1 + d) / 2
+    score = (-n - n * interval.high) / math.sqrt(n * (1 - interval.high**2))
+    assert score == pytest.approx(-1.959963984540054, rel=1e-12)
+    assert stats.paired_difference_interval(PairCounts(0, n, 0, 0)) == (-interval.high, 1.0)
 
 
 def test_paired_interval_is_continuous_where_no_pair_is_discordant() -> None:
