@@ -23,6 +23,7 @@ from runners.envs.wide.geometry import (
     distance_to_rectangle,
     in_picture,
     is_hidden_by_cabinet,
+    overlap,
 )
 
 PROPOSALS = 60  # for one object, before the whole layout is drawn again
@@ -212,6 +213,10 @@ class Draft:
             if float(np.linalg.norm(place - there)) < RADII[name] + RADII[other] + gap:
                 return False
         return True
+
+    def fixtures_are_apart(self) -> bool:
+        """Whether cabinet, drawers closed, and stove stand beside each other. An open drawer hangs above the stove."""
+        return not overlap(self.fixtures[CABINET], CABINET_CLOSED, self.fixtures[STOVE], STOVE_TOP)
 
     def finish(self, tries: int) -> WideLayout:
         """Heights, yaws and the arm's start."""

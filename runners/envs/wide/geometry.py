@@ -62,6 +62,25 @@ def distance_to_rectangle(point: Point, rectangle: Rectangle) -> float:
     return float(np.linalg.norm(np.maximum(np.maximum(low - point, point - high), 0.0)))
 
 
+def overlap(one: Pose, footprint: Rectangle, other: Pose, other_footprint: Rectangle) -> bool:
+    """Whether two footprints share ground: no side of either separates them."""
+    corners = [_corners(one, footprint), _corners(other, other_footprint)]
+    for pose in (one, other):
+        for axis in (pose.to_world(np.array([1.0, 0.0])), pose.to_world(np.array([0.0, 1.0]))):
+            (low, high), (other_low, other_high) = (
+                (float(along.min()), float(along.max())) for along in (c @ (axis - pose.position[:2]) for c in corners)
+            )
+            if low > other_high or other_low > high:
+                return False
+    return True
+
+
+def _corners(pose: Pose, footprint: Rectangle) -> NDArray[np.float64]:
+    """float64[4, 2] in the world."""
+    (left, low), (right, high) = footprint.low, footprint.high
+    return np.array([pose.to_world(np.array([x, y])) for x in (left, right) for y in (low, high)])
+
+
 def distance_to_segment(point: Point, start: Point, end: Point) -> float:
     """Distance of ``point`` float64[2] to the segment."""
     way = end - start
