@@ -21,7 +21,7 @@ from vlacache.train.augment import Jitter, draw_jitter, patches
 from vlacache.train.batches import BatchMaker
 from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
-from vlacache.train.forward import encode
+from vlacache.train.forward import PROPRIO_ID, ModelInput, encode
 from vlacache.train.frames import FrameStore
 from vlacache.train.targets import TrainNet, action_token_ids, between_tokens, compute_losses, soft_labels, token_loss
 
@@ -57,6 +57,24 @@ def test_all_patches_give_what_the_dense_model_gives(demos: Demos) -> None:
         assert torch.allclose(ours[i], theirs[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("proprio_last", [False, True])
+def test_first_token_of_every_prompt_is_the_dense_models(demos: Demos, proprio_last: bool) -> None:
+    config = replace(small(TINY_OPENVLA), proprio_last=proprio_last)
+    model = loaded(config).model
+    with torch.no_grad():
+        model.proprio.fc2.weight.mul_(100.0)  # so that the state matters
+    micro = maker(demos, config).make(0)[0].inputs
+    ours = model.head(encode(model, micro).rows[:, 0])
+    frames = frames_of(micro, config)
+    assert micro.text_lengths.min() < micro.text_lengths.max()
+    for i, length in enumerate(micro.text_lengths.tolist()):
+        ids = torch.cat([torch.tensor([1]), micro.tail_ids[i, : length - proprio_last]])
+        theirs = model(frames[i : i + 1], ids[None], micro.proprio[i : i + 1])
+        assert torch.allclose(ours[i], theirs[0], atol=1e-5)
+        other = model(frames[i : i + 1], ids[None], micro.proprio[i : i + 1] + 0.5)
+        assert not torch.allclose(ours[i], other[0], atol=1e-3)
+
+
 def test_dropped_patches_are_gone_and_the_others_keep_their_place(demos: Demos) -> None:
     config = small(TINY_OFT)
     model = loaded(config).model
@@ -71,9 +89,10 @@ def test_dropped_patches_are_gone_and_the_others_keep_their_place(demos: Demos) 
     assert not torch.allclose(base, encode(model, moved).rows, atol=1e-3)
 
 
-def test_teacher_forcing_equals_greedy_decoding() -> None:
+@pytest.mark.parametrize("proprio_last", [False, True])
+def test_teacher_forcing_equals_greedy_decoding(proprio_last: bool) -> None:
     """The tokens that inference decodes are the most likely ones of the training pass that is given them."""
-    config = small(TINY_OPENVLA)
+    config = replace(small(TINY_OPENVLA), proprio_last=proprio_last)
     twin = loaded(config, seed=4)
     with torch.no_grad():
         twin.model.head.proj.weight[: twin.model.head.first_bin()] = -1.0  # only action ids can win
@@ -96,25 +115,25 @@ def test_teacher_forcing_equals_greedy_decoding() -> None:
     values = detokenize(np.array(ids), config.decoder.vocab_size, config.num_action_bins)
     assert np.allclose(chunk.actions[0], values, atol=1e-6)
     assert layout.num_tokens == 1 + 16 + 1 + text_ids.numel() - 1
+    assert (layout.positions("proprio")[0] == layout.num_tokens - 1) == proprio_last
 
 
 def _teacher_forced(
     config: VLAConfig, frames: torch.Tensor, text_ids: torch.Tensor, proprio: torch.Tensor, ids: list[int] | None
 ):
-    from vlacache.train.forward import ModelInput
-
     grid = config.grid[0] * config.grid[1]
     kept = np.arange(grid)
     same = Jitter(0, 0, np.tile(np.arange(256, dtype=np.uint8), (3, 1)))
     pixels = [patches(f.permute(1, 2, 0).numpy(), kept, config.towers[0].patch_size, same) for f in frames]
     answers = ((ids or []) + [700] * config.action_dim)[: config.action_dim - 1]
-    tail = torch.cat([text_ids[1:], torch.tensor(answers)])
+    state = [PROPRIO_ID] if config.proprio_last else []
+    tail = torch.cat([text_ids[1:], torch.tensor(state + answers)])
     return ModelInput(
         torch.from_numpy(np.stack(pixels))[None],
         torch.from_numpy(kept).expand(1, len(frames), -1),
         tail[None],
         torch.tensor([len(tail)]),
-        torch.tensor([len(text_ids) - 1]),
+        torch.tensor([len(text_ids) - 1 + len(state)]),
         proprio[None],
     )
 

@@ -80,6 +80,7 @@ class VLAConfig:
         head: ``l1_chunk`` (OFT: placeholders, L1 regression), ``token_bins`` (OpenVLA: 256 bins, autoregressive) or
             ``diffusion`` (CogACT: a denoiser conditioned on the last token).
         chunk_length, action_dim: T and the size of an action. proprio_dim: S, or None without proprio token.
+        proprio_last: whether that token closes the prompt (before the action) instead of following the patches.
         num_action_bins: bins a dimension (token_bins). prompt: template with ``{instruction}``.
         action_low, action_high: de-normalisation of [-1, 1] per dimension; identity by default.
         action_mask: dimensions that are de-normalised; empty for all. action_epsilon: added to the range (OFT).
@@ -100,6 +101,7 @@ class VLAConfig:
     chunk_length: int
     action_dim: int = 7
     proprio_dim: int | None = None
+    proprio_last: bool = False
     num_action_bins: int = 256
     prompt: str = "In: What action should the robot take to {instruction}?\nOut:"
     action_low: tuple[float, ...] = field(default=(-1.0,) * 7)

@@ -31,8 +31,8 @@ class VLAModel(nn.Module):
     """A Prismatic-style VLA.
 
     Prompt: ``[BOS] [patches of each view] [proprio] [text] [action placeholders] [stop]``; proprio, placeholders and
-    stop only where the config has them. Placeholders are zero embeddings, the stop token is an ordinary one. With a
-    diffusion head the last text id is the cognition token.
+    stop only where the config has them, proprio behind the text with ``proprio_last``. Placeholders are zero
+    embeddings, the stop token is an ordinary one. With a diffusion head the last text id is the cognition token.
     """
 
     STOP_ID = 2
@@ -76,7 +76,9 @@ class VLAModel(nn.Module):
         parts: list[tuple[str, SpanKind, int]] = [("bos", "bos", 1)]
         parts += [(view, "vision", per_view) for view in c.views]
         cognition = int(c.head == "diffusion")
-        parts += [("proprio", "proprio", int(c.proprio_dim is not None)), ("text", "text", num_text - 1 - cognition)]
+        state: tuple[str, SpanKind, int] = ("proprio", "proprio", int(c.proprio_dim is not None))
+        text: tuple[str, SpanKind, int] = ("text", "text", num_text - 1 - cognition)
+        parts += [text, state] if c.proprio_last else [state, text]
         parts += [("cognition", "cognition", cognition)]
         if c.head == "l1_chunk":
             parts += [("action", "action", c.num_action_tokens), ("stop", "stop", 1)]
@@ -103,12 +105,11 @@ class VLAModel(nn.Module):
             [B, N, D].
         """
         text = self.embed(text_ids)
-        parts = [text[:, :1], vision_tokens]
+        parts = [text[:, :1], vision_tokens, text[:, 1:]]
         if self.proprio is not None:
             if proprio is None:
                 raise ValueError(f"{self.config.name}: expected proprio of size {self.config.proprio_dim}, got None")
-            parts.append(self.proprio(proprio.to(self.dtype))[:, None])
-        parts.append(text[:, 1:])
+            parts.insert(3 if self.config.proprio_last else 2, self.proprio(proprio.to(self.dtype))[:, None])
         if self.config.head == "l1_chunk":
             batch = text_ids.shape[0]
             parts.append(text.new_zeros(batch, self.config.num_action_tokens, text.shape[-1]))

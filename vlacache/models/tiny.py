@@ -39,6 +39,7 @@ TINY_OPENVLA = VLAConfig(
     head="token_bins",
     chunk_length=1,
     proprio_dim=8,
+    proprio_last=True,
     proprio_low=_PROPRIO_LOW,
     proprio_high=_PROPRIO_HIGH,
 )

@@ -18,7 +18,7 @@ from vlacache.models.tokenizer import TextTokenizer, prompt_text
 from vlacache.train.augment import Jitter, draw_jitter, patches
 from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos, aux_view
-from vlacache.train.forward import PLACEHOLDER_ID, ModelInput
+from vlacache.train.forward import PLACEHOLDER_ID, PROPRIO_ID, ModelInput
 from vlacache.train.frames import FrameStore
 from vlacache.train.patch_drop import draw_kept, patch_odds
 from vlacache.train.schedule import keep_share
@@ -110,11 +110,12 @@ class BatchMaker:
     def _tail(self, tasks: NDArray[np.int64], token_ids: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """``tail_ids``, ``tail_lengths`` and ``text_lengths`` of ``ModelInput``."""
         slots = [PLACEHOLDER_ID] * self._model.num_action_tokens + [VLAModel.STOP_ID]
+        state = [PROPRIO_ID] if self._model.proprio_last else []
         rows = []
         for i, task in enumerate(tasks):
             actions = slots if token_ids is None else token_ids[i, :-1].tolist()
-            rows.append(torch.tensor(self._text[task] + actions))
-        text = torch.tensor([len(self._text[task]) for task in tasks])
+            rows.append(torch.tensor(self._text[task] + state + actions))
+        text = torch.tensor([len(self._text[task]) + len(state) for task in tasks])
         lengths = torch.tensor([len(row) for row in rows])
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths, text
 

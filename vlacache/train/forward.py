@@ -26,10 +26,11 @@ class ModelInput:
     Attributes:
         patches: uint8[B, V, K, 3 * p * p] pixels of the kept patches, channel-major as a convolution reads them.
         kept: int64[B, V, K] row-major numbers of the kept patches in their view, ascending.
-        tail_ids: int64[B, R] what follows vision and proprio: text without BOS, then either placeholders and stop
-            (l1_chunk) or the action tokens but the last (token_bins), then padding up to the longest sample.
+        tail_ids: int64[B, R] what follows vision and proprio: text without BOS (and the state token of a model with
+            ``proprio_last``), then either placeholders and stop (l1_chunk) or the action tokens but the last
+            (token_bins), then padding up to the longest sample.
         tail_lengths: int64[B] entries of ``tail_ids`` that are no padding.
-        text_lengths: int64[B] text ids without BOS.
+        text_lengths: int64[B] entries before the action: text ids without BOS, and a state token at their end.
         proprio: float32[B, S] normalised, or None.
     """
 
@@ -43,6 +44,8 @@ class ModelInput:
 
 #: Stands for an action placeholder in ``ModelInput.tail_ids``: its embedding is zero.
 PLACEHOLDER_ID = -1
+#: Stands for the state token of a model with ``proprio_last``.
+PROPRIO_ID = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +120,15 @@ def _assemble(model: VLAModel, vision: Tensor, batch: ModelInput) -> tuple[Tenso
     after = 1 + per_view * len(views)
     bos = model.embed(torch.ones(b, 1, dtype=torch.int64, device=device))
     parts, places = [bos, vision], [patch_positions.new_zeros(b, 1), patch_positions]
+    tail = model.embed(batch.tail_ids.clamp_min(0))
     if model.proprio is not None:
         if batch.proprio is None:
             raise ValueError(f"{model.config.name}: expected proprio of size {model.config.proprio_dim}, got None")
-        parts.append(model.proprio(batch.proprio.to(model.dtype))[:, None])
-    tail = model.embed(batch.tail_ids.clamp_min(0))
+        state = model.proprio(batch.proprio.to(model.dtype))[:, None]
+        if model.config.proprio_last:
+            tail = torch.where((batch.tail_ids == PROPRIO_ID)[..., None], state, tail)
+        else:
+            parts.append(state)
     parts.append(tail.masked_fill((batch.tail_ids == PLACEHOLDER_ID)[..., None], 0.0))
     rest = sum(p.shape[1] for p in parts[2:])
     places.append(torch.arange(after, after + rest, device=device).expand(b, -1))
