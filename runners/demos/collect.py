@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.build import build_novice
+from runners.closed_loop import VALIDATION_SEED
 from runners.demos.dataset import (
     VIEWS,
     EpisodeMeta,
@@ -70,6 +71,10 @@ class Collection:
         if self.demos_per_task < 1 or self.seed < 0:
             raise ValueError(
                 f"expected demos_per_task of at least 1 and seed of at least 0, got {self.demos_per_task}, {self.seed}"
+            )
+        if self.seed == VALIDATION_SEED:
+            raise ValueError(
+                f"seed: {self.seed} is kept for validation (train_tiny.py --validation-starts); use another"
             )
         if self.placement == "wide" and self.suite != WIDE_SUITE:
             raise ValueError(f"placement=wide: written for {WIDE_SUITE}, got {self.suite}; use placement=official")

@@ -200,6 +200,7 @@ def test_settings_without_a_demo_bind_nobody(root: Path, tmp_path: Path) -> None
         ({"tasks": ()}, "tasks: expected some of"),
         ({"demos_per_task": 0}, "at least 1"),
         ({"seed": -1}, "seed of at least 0"),
+        ({"seed": 2**31 - 1}, "kept for validation"),
         ({"suite": "libero_goal"}, "placement=wide: written for libero_spatial"),
         ({"suite": "libero_nowhere"}, "suite: expected one of"),
     ],
