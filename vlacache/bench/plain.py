@@ -15,9 +15,10 @@ from vlacache.core.timing import StageTimer
 from vlacache.models.cogact.diffusion import episode_noise
 from vlacache.models.cogact.head import DiffusionHead
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import L1ChunkHead, TokenBinHead, detokenize, normalize
+from vlacache.models.heads import L1ChunkHead, TokenBinHead, detokenize
 from vlacache.models.postprocess import build_postprocess
-from vlacache.models.preprocess import frames_from_observation, proprio_from_observation
+from vlacache.models.preprocess import frames_from_observation
+from vlacache.models.proprio import normalized_state, proprio_from_observation
 from vlacache.models.tokenizer import prompt_text
 from vlacache.types import ActionChunk, ActionSpec, InferenceStats, Observation
 
@@ -91,7 +92,7 @@ class PlainPolicy:
         proprio = None
         if c.proprio_dim is not None:
             raw = proprio_from_observation(observation, c.proprio_dim).to(self._device)
-            proprio = normalize(raw, c.proprio_low, c.proprio_high, c.proprio_mask)[None]
+            proprio = normalized_state(c, raw)[None]
         return frames, torch.tensor(ids, device=self._device), proprio
 
     def _forward(self, embeds: Tensor, cache: GrowingCache) -> Tensor:

@@ -18,6 +18,8 @@ RobotName = Literal["google_robot", "widowx_bridge"]
 ImageStep = Literal["bilinear", "bicubic", "jpeg", "lanczos", "crop"]
 #: What becomes of the gripper entry after de-normalisation where no robot's rules follow, see ``models.postprocess``.
 GripperRule = Literal["as_is", "libero"]
+#: How a model reads the rotation in the robot's state; ``pointing``: see ``vlacache.models.proprio.pointing_and_yaw``.
+ProprioRotation = Literal["axis_angle", "pointing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class VLAConfig:
             ``diffusion`` (CogACT: a denoiser conditioned on the last token).
         chunk_length, action_dim: T and the size of an action. proprio_dim: S, or None without proprio token.
         proprio_last: whether that token closes the prompt (before the action) instead of following the patches.
+        proprio_rotation: how its rotation is given.
         num_action_bins: bins a dimension (token_bins). prompt: template with ``{instruction}``.
         action_low, action_high: de-normalisation of [-1, 1] per dimension; identity by default.
         action_mask: dimensions that are de-normalised; empty for all. action_epsilon: added to the range (OFT).
@@ -102,6 +105,7 @@ class VLAConfig:
     action_dim: int = 7
     proprio_dim: int | None = None
     proprio_last: bool = False
+    proprio_rotation: ProprioRotation = "axis_angle"
     num_action_bins: int = 256
     prompt: str = "In: What action should the robot take to {instruction}?\nOut:"
     action_low: tuple[float, ...] = field(default=(-1.0,) * 7)

@@ -24,9 +24,10 @@ from vlacache.models.cost import CallWork, call_macs
 from vlacache.models.decode import ActionDecoder
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import TokenBinHead, detokenize, normalize
+from vlacache.models.heads import TokenBinHead, detokenize
 from vlacache.models.postprocess import build_postprocess
-from vlacache.models.preprocess import frames_from_observation, proprio_from_observation
+from vlacache.models.preprocess import frames_from_observation
+from vlacache.models.proprio import normalized_state, proprio_from_observation
 from vlacache.models.runtime import Runtime, build_runtime
 from vlacache.models.tokenizer import prompt_text
 from vlacache.types import ActionChunk, ActionSpec, CacheTrace, InferenceStats, Observation
@@ -129,8 +130,7 @@ class CachedPolicy:
         proprio = None
         if config.proprio_dim is not None:
             raw = proprio_from_observation(observation, config.proprio_dim)
-            proprio = normalize(raw, config.proprio_low, config.proprio_high, config.proprio_mask)
-            proprio = proprio.to(self._device, non_blocking=True)
+            proprio = normalized_state(config, raw).to(self._device, non_blocking=True)
         return frames, self._text_ids(observation.instruction), proprio
 
     def _text_ids(self, instruction: str) -> Tensor:

@@ -166,18 +166,3 @@ def _crop_weights(length: int, device: torch.device) -> Tensor:
     weights[index, lower] = 1.0 - (at - lower)
     weights[index, (lower + 1).clamp_max(length - 1)] += at - lower
     return weights.to(device)
-
-
-def proprio_from_observation(observation: Observation, proprio_dim: int) -> Tensor:
-    """float32[S] on the CPU.
-
-    Raises:
-        ValueError: no proprio, a wrong size, or numbers that are not finite.
-    """
-    values = observation.proprio
-    if values is None or values.shape != (proprio_dim,):
-        got = "None" if values is None else f"shape {values.shape}"
-        raise ValueError(f"proprio: expected float32[{proprio_dim}], got {got}; this model needs the robot's state")
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"proprio: expected finite numbers, got {values.tolist()}")
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))

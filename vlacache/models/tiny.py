@@ -15,6 +15,10 @@ _DECODER = DecoderConfig(hidden_size=256, intermediate_size=384, num_layers=8, n
 _PROPRIO_LOW = (-0.30, -0.25, 0.90, 2.75, -1.35, -0.45, 0.0, -0.04)
 _PROPRIO_HIGH = (0.15, 0.40, 1.30, 3.30, 0.95, 0.65, 0.04, 0.0)
 
+#: The same where the rotation is given by ``pointing_and_yaw``.
+_POINTING_LOW = (*_PROPRIO_LOW[:3], -0.06, -0.05, -0.8, *_PROPRIO_LOW[6:])
+_POINTING_HIGH = (*_PROPRIO_HIGH[:3], 0.05, 0.05, 1.35, *_PROPRIO_HIGH[6:])
+
 TINY_OFT = VLAConfig(
     name="tiny_oft",
     views=("agentview", "wrist"),
@@ -40,8 +44,9 @@ TINY_OPENVLA = VLAConfig(
     chunk_length=1,
     proprio_dim=8,
     proprio_last=True,
-    proprio_low=_PROPRIO_LOW,
-    proprio_high=_PROPRIO_HIGH,
+    proprio_rotation="pointing",
+    proprio_low=_POINTING_LOW,
+    proprio_high=_POINTING_HIGH,
 )
 
 TINY_MODELS = {config.name: config for config in (TINY_OFT, TINY_OPENVLA)}

@@ -14,6 +14,7 @@ from torch import Tensor
 from vlacache.models.config import VLAConfig
 from vlacache.models.heads import normalize
 from vlacache.models.prismatic import VLAModel
+from vlacache.models.proprio import normalized_state
 from vlacache.models.tokenizer import TextTokenizer, prompt_text
 from vlacache.train.augment import Jitter, draw_jitter, patches
 from vlacache.train.config import TrainConfig
@@ -125,7 +126,7 @@ class BatchMaker:
             return None
         raw = torch.from_numpy(self._demos.state[self._demos.frame_rows[frames]])
         seen = torch.from_numpy(rng.random((len(frames), 1)) >= self._config.proprio_dropout)
-        return normalize(raw, model.proprio_low, model.proprio_high) * seen
+        return normalized_state(model, raw) * seen
 
     def _aux(self, frames: NDArray[np.int64], jitters: list[list[Jitter]]) -> Tensor:
         """float32[B, A] in units of about 1, NaN where unknown; pixel positions follow the shift of their picture."""

@@ -63,7 +63,8 @@ def start_from(folder: Path, config: VLAConfig) -> tuple[VLAConfig, dict[str, Te
     """The shared trunk of a checkpoint.
 
     Returns:
-        ``config`` with the checkpoint's normalisation, and the tensors that have the same name and shape in both.
+        ``config`` with the checkpoint's normalisation, and the tensors that have the same name and shape in both. A
+        projector of another state, and its normalisation, stay behind.
 
     Raises:
         ValueError: no tensor fits.
@@ -72,12 +73,15 @@ def start_from(folder: Path, config: VLAConfig) -> tuple[VLAConfig, dict[str, Te
     source = load_checkpoint(folder, source_config.name).state_dict()
     with torch.device("meta"):
         wanted = VLAModel(config).state_dict()
+    same_state = all(getattr(source_config, n) == getattr(config, n) for n in ("proprio_dim", "proprio_rotation"))
     shared = {k: v.float() for k, v in source.items() if k in wanted and wanted[k].shape == v.shape}
     if not any(name.startswith("decoder.") for name in shared):
         raise ValueError(
             f"init_from: {folder.name} ({source_config.name}) shares no decoder weights with {config.name}"
         )
     config = replace(config, action_low=source_config.action_low, action_high=source_config.action_high)
-    if config.proprio_dim is not None and source_config.proprio_dim == config.proprio_dim:
+    if config.proprio_dim is not None and same_state:
         config = replace(config, proprio_low=source_config.proprio_low, proprio_high=source_config.proprio_high)
+    if not same_state:
+        shared = {k: v for k, v in shared.items() if not k.startswith("proprio.")}
     return config, shared

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vlacache.models.config import VLAConfig
 from vlacache.models.heads import L1ChunkHead
 from vlacache.models.prismatic import VLAModel
+from vlacache.models.proprio import state_of
 from vlacache.train.config import TrainConfig
 from vlacache.train.forward import ModelInput, encode
 from vlacache.train.pointing import PointingHead, points_of
@@ -190,5 +191,5 @@ def with_normalisation(config: VLAConfig, state: np.ndarray, action: np.ndarray)
     low, high = (*low[:-1], -1.0), (*high[:-1], 1.0)
     if config.proprio_dim is None:
         return replace(config, action_low=low, action_high=high)
-    proprio_low, proprio_high = quantile_bounds(state)
+    proprio_low, proprio_high = quantile_bounds(state_of(config, torch.from_numpy(state)).numpy())
     return replace(config, action_low=low, action_high=high, proprio_low=proprio_low, proprio_high=proprio_high)
