@@ -254,6 +254,9 @@ def test_a_second_model_begins_with_the_trunk_of_the_first(demos: Demos, tmp_pat
     shared = [k for k in ours if k.startswith(("vision.", "decoder.", "embed."))]
     assert shared and all(torch.equal(ours[k], theirs[k]) for k in shared)
     assert run.model_config.action_high == oft.config.action_high
+    # The state is given in other numbers: its projector and its range stay behind.
+    assert not torch.equal(ours["proprio.fc2.weight"], theirs["proprio.fc2.weight"])
+    assert run.model_config.proprio_low != oft.config.proprio_low
     assert run.run().step == 12
 
 
