@@ -98,7 +98,7 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
         with RunStore(run_dir, record, yaml.safe_dump(run.resolved, sort_keys=False)) as store:
             print(f"run {run_id}: {num_episodes} episodes of {config.suite.name}, records in {run_dir}/", flush=True)
             print(f"Ctrl-C stops it, this continues it: {command}", flush=True)
-            warning = warn_other_suite(config.suite.name, config.model.name, tuple(record.trained_on))
+            warning = warn_other_suite(config.suite.name, config.model.name, record.trained_on)
             if warning is not None:
                 print(warning, flush=True)
             _roll_out(config, plan, simulator, arms, store, shared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,19 @@ TRAINING_FILE, CARD_FILE = "training.json", "card.json"
 def training_suites(folder: Path) -> tuple[str, ...]:
     """Suites of the demonstrations of all training runs of a checkpoint; empty where nothing tells.
 
-    ``training.json`` names them as ``demos.suites``. A checkpoint of which one run does not say so is taken to be made
-    for the suites that its model card has results of.
+    ``training.json`` names them under ``collections`` of every run. A checkpoint of which one run does not say so is
+    taken to be made for the suites that its model card has results of.
     """
     training = _read(folder / TRAINING_FILE)
     runs = [*training.get("stages", ()), training]
-    named = [run.get("demos", {}).get("suites") for run in runs]
+    named = [[str(one["suite"]) for one in run.get("collections", ())] for run in runs]
     if all(named):
         return tuple(sorted({suite for suites in named for suite in suites}))
     results = _read(folder / CARD_FILE).get("evaluations", ())
     return tuple(sorted({str(result["suite"]) for result in results}))
 
 
-def warn_other_suite(suite: str, model: str, made_for: tuple[str, ...]) -> str | None:
+def warn_other_suite(suite: str, model: str, made_for: Sequence[str]) -> str | None:
     """What to say when weights are used on a suite that they were not made for; the toy suite claims no success."""
     if not made_for or suite in (*made_for, "toy"):
         return None

@@ -91,6 +91,7 @@ def make_evaluate(given: argparse.Namespace) -> Any:
             make_libero_env(suite, task_id, assets=assets, placement=placement, render=render), given.validation_starts
         )
 
+    _check_validation(given)
     starts = range(given.validation_starts)
     loops = {
         suite: ClosedLoop(
@@ -107,6 +108,20 @@ def make_evaluate(given: argparse.Namespace) -> Any:
         return {"success": success, **results}
 
     return evaluate
+
+
+def _check_validation(given: argparse.Namespace) -> None:
+    """Now, not at the first evaluation, hours later."""
+    from runners.envs.wide.layout import SUITE as WIDE_SUITE
+
+    for suite in given.suites:
+        unknown = [task for task in given.tasks if task not in range(NUM_TASKS[suite])]
+        if unknown:
+            raise ValueError(f"--tasks: expected 0 .. {NUM_TASKS[suite] - 1} ({suite}), got {unknown}")
+        if "wide" in given.placements and suite != WIDE_SUITE:
+            raise ValueError(f"--placements wide: written for {WIDE_SUITE}, got {suite}; use official")
+    if given.validation_starts < 1:
+        raise ValueError(f"--validation-starts: expected at least 1, got {given.validation_starts}")
 
 
 class Printer:

@@ -47,6 +47,7 @@ def _describe_run(frames: RunFrames, calls: pd.DataFrame) -> dict[str, Any]:
         "suite": run["suite"],
         "model": run["model"],
         "weights": run["weights"],
+        "trained_on": run.get("trained_on", []),
         "checkpoint": run.get("checkpoint"),
         "dtype": run.get("dtype"),
         "cache": run["cache"],

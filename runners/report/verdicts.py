@@ -18,6 +18,7 @@ from runners.report.words import (
     ratio,
     ratio_range,
 )
+from runners.trained_on import warn_other_suite
 
 SIGNIFICANCE = 0.05
 
@@ -26,6 +27,7 @@ def write_verdicts(summary: Mapping[str, Any]) -> list[str]:
     """Sentences for the foot of every table, in order of weight."""
     lines = [
         _warn_weights(summary),
+        warn_other_suite(summary["suite"], summary["model"], summary["trained_on"]),
         *_judge_success(summary),
         _judge_non_inferiority(summary),
         _judge_speed(summary),

@@ -18,14 +18,14 @@ def write(folder: Path, name: str, content: Any) -> None:
 
 
 def test_the_demonstrations_of_all_runs_tell(tmp_path: Path) -> None:
-    stage = {"demos": {"suites": ["libero_goal"]}}
-    write(tmp_path, "training.json", {"stages": [stage], "demos": {"suites": ["libero_goal", "libero_spatial"]}})
+    goal, spatial = {"suite": "libero_goal"}, {"suite": "libero_spatial"}
+    write(tmp_path, "training.json", {"stages": [{"collections": [goal]}], "collections": [spatial, goal]})
     write(tmp_path, "card.json", {"evaluations": [{"suite": "libero_object"}]})
     assert training_suites(tmp_path) == ("libero_goal", "libero_spatial")
 
 
 def test_the_card_tells_where_a_run_does_not(tmp_path: Path) -> None:
-    write(tmp_path, "training.json", {"stages": [{"demos": {}}], "demos": {"suites": ["libero_goal"]}})
+    write(tmp_path, "training.json", {"stages": [{}], "collections": [{"suite": "libero_goal"}]})
     assert training_suites(tmp_path) == ()
     write(tmp_path, "card.json", {"evaluations": [{"suite": "libero_spatial"}] * 2})
     assert training_suites(tmp_path) == ("libero_spatial",)

@@ -88,7 +88,10 @@ def test_print_report_reads_the_written_summary(write_run: WriteRun) -> None:
 
 def _verdict_input(**changes: Any) -> dict[str, Any]:
     summary: dict[str, Any] = {
+        "suite": "libero_spatial",
+        "model": "tiny_oft",
         "weights": "trained",
+        "trained_on": ["libero_spatial"],
         "mirrored": False,
         "device": "cpu",
         "num_episodes": 50,
@@ -162,6 +165,7 @@ def test_speed_is_claimed_only_outside_the_interval(low: float, high: float) -> 
     [
         ({"weights": "untrained"}, "Untrained weights: success says nothing about the cache"),
         ({"weights": "none"}, "says nothing about any model"),
+        ({"suite": "libero_goal"}, "weights of tiny_oft were made for libero_spatial, this run is libero_goal"),
         ({"num_episodes": 0}, "No scored pair: no rate and no comparison"),
         ({"mirrored": True}, "nothing is compared"),
         ({"speedup": {"num_pairs": 3, "end_to_end": 1.3, "end_to_end_ci95": None}}, "too few pairs for an interval"),

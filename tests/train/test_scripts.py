@@ -186,3 +186,19 @@ def test_selections_on_other_episodes_are_not_mixed(repo_root: Path, tmp_path: P
     (tmp_path / "selection.json").write_text(json.dumps({"settings": {"tasks": [0]}, "results": {}}))
     done = run(repo_root, "select_checkpoint.py", str(tmp_path))
     assert done.returncode == 2 and "ask for the same or delete it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tasks", "3", "10"], r"error: --tasks: expected 0 .. 9 (libero_spatial), got [10]"),
+        (["--suites", "libero_goal", "--placements", "wide"], "--placements wide: written for libero_spatial"),
+        (["--validation-starts", "0"], "--validation-starts: expected at least 1, got 0"),
+    ],
+)
+def test_bad_validation_is_told_before_training(
+    repo_root: Path, folder: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    done = run(repo_root, "train_tiny.py", "--demos", str(folder), "--folder", str(tmp_path / "run"), *words)
+    assert done.returncode == 2
+    assert message in done.stderr
