@@ -147,6 +147,24 @@ def test_an_epoch_shows_every_move_and_a_share_of_the_pauses(demos: Demos, tmp_p
     assert len({frozenset(epoch) for epoch in epochs}) > 1, "other pauses in other epochs"
 
 
+def test_frames_around_a_change_of_grip_come_again(demos: Demos, tmp_path: Path) -> None:
+    """The command changes at one step of every episode, the hand stands still there."""
+    action = demos.action.copy()
+    action[:, :-1], action[:, -1] = 0.5, 1.0
+    starts = np.searchsorted(demos.episode, np.arange(demos.num_episodes))
+    change = starts + 9
+    for start, at in zip(starts, change, strict=True):
+        action[start:at, -1] = -1.0
+    action[change, :-1] = 0.0
+    changed = replace(demos, action=action)
+    near = np.abs(demos.frame_rows[:, None] - change).min(axis=1) <= 2
+    assert changed.near_grip_change(2).tolist() == near.tolist() and 0 < near.sum() < len(near)
+    batches = trainer(replace(FAST, pause_keep=0.0, grip_repeats=3), changed, tmp_path).batches
+    length = len(near) + 2 * int(near.sum())
+    epoch = np.concatenate([batches.frames(step) for step in range(-(-length // 8))])[:length]
+    assert np.bincount(epoch, minlength=len(near)).tolist() == np.where(near, 3, 1).tolist()
+
+
 def test_demos_without_a_move_are_refused(demos: Demos, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="never moves"):
         trainer(replace(FAST, pause_keep=0.0), replace(demos, action=np.zeros_like(demos.action)), tmp_path)

@@ -29,6 +29,8 @@ from vlacache.train.targets import Targets, action_token_ids
 AUX_METRES = 0.1
 #: Largest component of an action, as a share of full speed, with which the hand counts as standing still.
 PAUSE_SPEED = 0.1
+#: Steps around a change of the gripper command that count as one.
+GRIP_WINDOW = 2
 #: Batches that are prepared ahead.
 PREFETCH = 3
 
@@ -55,7 +57,10 @@ class BatchMaker:
         self._text = [tokenizer.encode(prompt_text(model.prompt, text))[1:] for text in demos.instructions]
         self._orders: dict[int, NDArray[np.int64]] = {}
         speed = np.abs(demos.action[demos.frame_rows, :-1]).max(axis=1)
-        self._pauses, self._moves = np.flatnonzero(speed < PAUSE_SPEED), np.flatnonzero(speed >= PAUSE_SPEED)
+        changes = demos.near_grip_change(GRIP_WINDOW)
+        is_pause = (speed < PAUSE_SPEED) & ~changes
+        self._pauses = np.flatnonzero(is_pause)
+        self._moves = np.repeat(np.arange(demos.num_frames), np.where(changes, config.grip_repeats, 1) * ~is_pause)
         self._num_pauses = round(config.pause_keep * len(self._pauses))
         if not len(self._moves) + self._num_pauses:
             raise ValueError(f"demos: no frame is left at pause_keep={config.pause_keep}; the hand never moves in them")
@@ -63,7 +68,10 @@ class BatchMaker:
         self._odds = patch_odds(store, demos.num_frames, len(demos.views), patch_size)
 
     def frames(self, step: int) -> NDArray[np.int64]:
-        """Training frames of update ``step``: every epoch is a new permutation of the moves and some of the pauses."""
+        """Training frames of update ``step``: every epoch is a new permutation of all moves and of some pauses.
+
+        A change of the gripper command counts as a move, also where the hand stands still for it.
+        """
         size, n = self._config.batch_size, len(self._moves) + self._num_pauses
         places = np.arange(step * size, (step + 1) * size)
         return np.array([self._order(int(e))[i] for e, i in zip(places // n, places % n, strict=True)])

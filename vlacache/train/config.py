@@ -36,6 +36,9 @@ class TrainConfig:
         pause_keep: share of the frames in which the hand stands still that an epoch shows. The likeliest bin of a
             model that is unsure is the one of standing still, which many frames share, and it never moves again;
             OpenVLA drops such frames from LIBERO's demonstrations for that reason.
+        grip_repeats: times that an epoch shows each frame around a change of the gripper command. Such frames are few
+            and decide the episode: of a hand that stands still with closed fingers "open" is right over the goal (one
+            frame in a demonstration), "stay closed" around the object; who has not learned the first never lets go.
         eval_samples: closed-loop evaluation after so many samples, and at the end. save_steps: updates between states.
         log_steps: updates that one line of the log averages. precision: of the passes; weights are kept in float32.
     """
@@ -64,6 +67,7 @@ class TrainConfig:
     bin_sigma: float = 0.0
     median_labels: bool = False
     pause_keep: float = 1.0
+    grip_repeats: int = 1
     eval_samples: int = 40_000
     save_steps: int = 50
     log_steps: int = 20
@@ -74,7 +78,7 @@ class TrainConfig:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: expected a finite number, got {value}")
-        for name in ("samples", "batch_size", "micro_batch", "eval_samples", "save_steps", "log_steps"):
+        for name in ("samples", "batch_size", "micro_batch", "grip_repeats", "eval_samples", "save_steps", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "clip_norm"):

@@ -58,6 +58,14 @@ class Demos:
         """Demonstrations."""
         return int(self.episode[-1]) + 1
 
+    def near_grip_change(self, window: int) -> NDArray[np.bool_]:
+        """bool[F]: whether the gripper command changes at most ``window`` steps before or after the frame."""
+        closed = self.action[:, -1] > 0
+        changes = 1 + np.flatnonzero((closed[1:] != closed[:-1]) & (self.episode[1:] == self.episode[:-1]))
+        near = (changes[:, None] + np.arange(-window, window + 1)).clip(0, len(closed) - 1)
+        same = self.episode[near] == self.episode[changes][:, None]
+        return np.isin(self.frame_rows, near[same])
+
     def picture(self, frame: int, view: int) -> bytes:
         """The JPEG of one picture."""
         start, stop = self.offsets[frame * len(self.views) + view :][:2]
