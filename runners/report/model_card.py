@@ -144,6 +144,7 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     for index, stage in enumerate(stages, start=1):
         demos, numbers = stage["demos"], stage["config"]
         begin = "random weights" if stage["init_from"] is None else f"`{stage['init_from']}`"
+        begin += ", vision alone" if numbers.get("init_parts") == "vision" else ""
         lines.append(
             f"| {index} | {begin} | {demos['episodes']} episodes, {demos['frames']} frames, {demos['tasks']} tasks "
             f"(digest `{demos['digest']}`) | {stage['step']} | {stage['samples']} of {numbers['samples']} "

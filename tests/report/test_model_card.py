@@ -67,10 +67,11 @@ def test_the_card_holds_success_intervals_controls_and_hash(checkpoint: Path) ->
 def test_every_training_run_of_a_chain_has_a_row(checkpoint: Path) -> None:
     own = json.loads((checkpoint / "training.json").read_text())
     first = {**own, "samples": 777, "init_from": None}
-    (checkpoint / "training.json").write_text(json.dumps({**own, "stages": [first], "init_from": "abc"}))
+    last = {**own, "config": {**own["config"], "init_parts": "vision"}, "stages": [first], "init_from": "abc"}
+    (checkpoint / "training.json").write_text(json.dumps(last))
     write_model_card(checkpoint, {})
     text = (checkpoint / "README.md").read_text()
-    assert "| 1 | random weights | " in text and "| 2 | `abc` | " in text and "| 777 of " in text
+    assert "| 1 | random weights | " in text and "| 2 | `abc`, vision alone | " in text and "| 777 of " in text
     assert "| updates, last run and all | 9, 18 |" in text
 
 

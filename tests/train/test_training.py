@@ -243,6 +243,19 @@ def test_a_stage_goes_on_with_the_auxiliary_heads_of_the_one_before(demos: Demos
         trainer(replace(FAST, seed=7), demos, tmp_path / "b", **options)
 
 
+def test_a_stage_can_begin_with_the_vision_alone(demos: Demos, tmp_path: Path) -> None:
+    trainer(FAST, demos, tmp_path / "a", stop_after=2).run()
+    last = tmp_path / "a" / "last"
+    config = replace(FAST, seed=7, init_parts="vision")
+    begun = trainer(config, demos, tmp_path / "b", init_from=last).engine.net.state_dict()
+    fresh = trainer(replace(config, init_parts="all"), demos, tmp_path / "c").engine.net.state_dict()
+    trained = load_model(ModelConfig("tiny_oft", checkpoint=str(last), dtype="float32")).model.state_dict()
+    assert any(n.startswith("model.vision.") for n in begun) and any(n.startswith("pointing.") for n in begun)
+    for name, value in begun.items():
+        is_vision = name.startswith("model.vision.")
+        assert torch.equal(value, trained[name.removeprefix("model.")] if is_vision else fresh[name]), name
+
+
 def test_heads_of_other_targets_are_left_alone(demos: Demos, tmp_path: Path) -> None:
     trainer(FAST, demos, tmp_path / "oft", stop_after=1).run()
     options = {"init_from": tmp_path / "oft" / "last"}

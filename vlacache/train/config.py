@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["adamw", "muon"]
+InitParts = Literal["all", "vision"]
 _NOT_NEGATIVE = (
     "seed", "weight_decay", "shift_pixels", "brightness", "contrast", "colour", "aux_weight", "pointing_weight",
     "bin_sigma",
@@ -39,6 +40,8 @@ class TrainConfig:
         grip_repeats: times that an epoch shows each frame around a change of the gripper command. Such frames are few
             and decide the episode: of a hand that stands still with closed fingers "open" is right over the goal (one
             frame in a demonstration), "stay closed" around the object; who has not learned the first never lets go.
+        init_parts: what a run with ``--init-from`` takes over: ``all`` that fits, or ``vision``, the towers and their
+            projector, when the decoder has to learn an input that the trained one has learned to do without.
         eval_samples: closed-loop evaluation after so many samples, and at the end. save_steps: updates between states.
         log_steps: updates that one line of the log averages. precision: of the passes; weights are kept in float32.
     """
@@ -68,6 +71,7 @@ class TrainConfig:
     median_labels: bool = False
     pause_keep: float = 1.0
     grip_repeats: int = 1
+    init_parts: InitParts = "all"
     eval_samples: int = 40_000
     save_steps: int = 50
     log_steps: int = 20
@@ -90,6 +94,8 @@ class TrainConfig:
         self._check_shares()
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer: expected adamw or muon, got {self.optimizer!r}")
+        if self.init_parts not in ("all", "vision"):
+            raise ValueError(f"init_parts: expected all or vision, got {self.init_parts!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision: expected auto, float32 or bfloat16, got {self.precision!r}")
 
@@ -171,15 +177,18 @@ def _plain(value: Any) -> Any:
     return [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, (list, tuple)) else value
 
 
-#: Token bins need more updates on fewer tokens: one view, one step instead of a chunk.
+#: Token bins: what it took to train ``tiny_openvla`` is told in docs/training.md, number by number.
 TRAIN_DEFAULTS = {
     "tiny_oft": TrainConfig(),
     "tiny_openvla": TrainConfig(
         model="tiny_openvla",
-        samples=400_000,
+        learning_rate=1.5e-3,
+        keep_shares=((0.0, 0.25), (0.72, 0.5), (0.91, 1.0)),
+        shift_pixels=0,
         proprio_dropout=0.0,
         bin_sigma=4.0,
         median_labels=True,
-        pause_keep=0.2,
+        grip_repeats=4,
+        init_parts="vision",
     ),
 }

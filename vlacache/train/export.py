@@ -17,6 +17,7 @@ from vlacache.models.config import VLAConfig
 from vlacache.models.factory import TOKENIZER_FILE, load_checkpoint, save_checkpoint
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.tokenizer import TINY_TOKENIZER
+from vlacache.train.config import InitParts
 
 #: A checkpoint in the repository is at most so large.
 MAX_BYTES = 14 << 20
@@ -59,8 +60,11 @@ def stages_of(folder: Path) -> list[dict[str, Any]]:
     return [*earlier, facts]
 
 
-def start_from(folder: Path, config: VLAConfig) -> tuple[VLAConfig, dict[str, Tensor]]:
+def start_from(folder: Path, config: VLAConfig, parts: InitParts = "all") -> tuple[VLAConfig, dict[str, Tensor]]:
     """The shared trunk of a checkpoint.
+
+    Args:
+        parts: ``vision``: its towers and their projector alone.
 
     Returns:
         ``config`` with the checkpoint's normalisation, and the tensors that have the same name and shape in both. A
@@ -75,10 +79,13 @@ def start_from(folder: Path, config: VLAConfig) -> tuple[VLAConfig, dict[str, Te
         wanted = VLAModel(config).state_dict()
     same_state = all(getattr(source_config, n) == getattr(config, n) for n in ("proprio_dim", "proprio_rotation"))
     shared = {k: v.float() for k, v in source.items() if k in wanted and wanted[k].shape == v.shape}
-    if not any(name.startswith("decoder.") for name in shared):
+    needed = "vision." if parts == "vision" else "decoder."
+    if not any(name.startswith(needed) for name in shared):
         raise ValueError(
-            f"init_from: {folder.name} ({source_config.name}) shares no decoder weights with {config.name}"
+            f"init_from: {folder.name} ({source_config.name}) shares no {needed[:-1]} weights with {config.name}"
         )
+    if parts == "vision":
+        shared = {k: v for k, v in shared.items() if k.startswith(needed)}
     config = replace(config, action_low=source_config.action_low, action_high=source_config.action_high)
     if config.proprio_dim is not None and same_state:
         config = replace(config, proprio_low=source_config.proprio_low, proprio_high=source_config.proprio_high)

@@ -13,15 +13,15 @@ import torch
 
 from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
-from vlacache.train.heads import heads_beside
 
 #: Facts that two sittings of a run have in common, besides the numbers of its config.
 _SHARED = ("demos", "init_from", "init_heads", "dtype")
 
 
-def run_facts(config: TrainConfig, demos: Demos, init_from: Path | None, dtype: torch.dtype) -> dict[str, Any]:
-    """Numbers, demos, where they were collected, and what the run begins with."""
-    heads = None if init_from is None else heads_beside(init_from)
+def run_facts(
+    config: TrainConfig, demos: Demos, init_from: Path | None, heads: Path | None, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Numbers, demos, where they were collected, and what the run begins with: a checkpoint, auxiliary heads."""
     return {
         "config": json.loads(json.dumps(config.to_dict())),
         "demos": demos_facts(demos),

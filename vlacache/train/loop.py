@@ -113,16 +113,17 @@ class Trainer:
         model_config = with_normalisation(base, demos.state, demos.action)
         shared: dict[str, torch.Tensor] = {}
         if init_from is not None:
-            model_config, shared = start_from(init_from, model_config)
+            model_config, shared = start_from(init_from, model_config, config.init_parts)
         self.model_config: VLAConfig = model_config
         self._stages = [] if init_from is None else stages_of(init_from)
         stored = load_state(folder)
         device = torch.device(self._options.device)
         self._dtype = _dtype(config, device, stored)
-        self._facts = run_facts(config, demos, init_from, self._dtype)
+        heads = None if init_from is None or config.init_parts == "vision" else heads_beside(init_from)
+        self._facts = run_facts(config, demos, init_from, heads, self._dtype)
         self._aux_names = demos.aux_names
         net = _first_net(config, model_config, shared, demos.aux_names)
-        if init_from is not None and (heads := heads_beside(init_from)) is not None:
+        if heads is not None:
             load_heads(net, demos.aux_names, heads)
         cores = self._options.num_threads or os.cpu_count() or 1
         self.engine = Engine(net.to(device), config, self._dtype, cores)
