@@ -189,6 +189,5 @@ TRAIN_DEFAULTS = {
         bin_sigma=4.0,
         median_labels=True,
         grip_repeats=4,
-        init_parts="vision",
     ),
 }
