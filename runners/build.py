@@ -133,7 +133,9 @@ def _simpler(config: RunConfig) -> Simulator:
             success_rule=suite.success_rule,
         )
 
-    return Simulator(make_env, {task: num_layouts(suite.name, task) for task in suite.tasks}, assets.provenance, versions)
+    return Simulator(
+        make_env, {task: num_layouts(suite.name, task) for task in suite.tasks}, assets.provenance, versions
+    )
 
 
 #: hf-libero ships 50 initial states with every task.
