@@ -87,6 +87,10 @@ class BridgeEpisode:
         opening = self.robot.qpos[6:8].mean() / OPEN_M
         return np.concatenate([pose.p, pose.q, [opening]]).astype(np.float32)
 
+    def tool_pose(self) -> sapien.Pose:
+        """World pose of the tool."""
+        return self.robot.tcp.entity_pose
+
     def poses(self) -> Mapping[str, sapien.Pose]:
         """World poses of everything that can be seen, by the names of ``Look``."""
         links = {f"robot/{name}": link.entity_pose for name, link in self.robot.links.items()}

@@ -45,6 +45,10 @@ class Episode(Protocol):
         """State of the robot, float32[S]."""
         ...
 
+    def tool_pose(self) -> sapien.Pose:
+        """World pose of the tool."""
+        ...
+
     def poses(self) -> Mapping[str, sapien.Pose]:
         """World poses of the bodies of ``look``."""
         ...
