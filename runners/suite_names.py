@@ -17,3 +17,6 @@ NUM_TASKS: dict[str, int] = {
 TASK_MAX_STEPS: dict[str, tuple[int, ...]] = {
     "simpler_widowx": (60, 60, 60, 120),
 }
+
+#: Robots of the SIMPLER suites, as SIMPLER and ``vlacache.models.robots`` call them; the others have LIBERO's.
+SUITE_ROBOTS: dict[str, str] = {"simpler_widowx": "widowx_bridge"}
