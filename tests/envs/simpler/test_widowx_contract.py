@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from runners.assets.maniskill import ManiSkillAssets
 from runners.envs.base import Env
 from tests.conformance import EnvConformance
 
-pytestmark = [
-    pytest.mark.simpler,
-    pytest.mark.skipif(not os.environ.get("VLACACHE_ASSETS_DIR"), reason="VLACACHE_ASSETS_DIR is not set"),
-]
+pytestmark = pytest.mark.simpler
 
 
-class TestWidowXConformance(EnvConformance):
-    """The contract on the task with most bodies in contact, the sink."""
+class SimplerConformance(EnvConformance):
+    """The contract on a SIMPLER suite; subclasses choose the task and its builder."""
 
-    task_id = 3
+    assets: ManiSkillAssets
+    task_id = 0
 
+    @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def make_env(cls, max_steps: int | None = None) -> Env:
-        from runners.assets.maniskill import resolve_maniskill
-        from runners.envs.simpler.runtime import prepare
-
-        prepare()
-        from runners.envs.simpler.bridge import make_widowx_env
-
-        return make_widowx_env(cls.task_id, assets=resolve_maniskill("auto"), max_steps=max_steps)
-
-    @staticmethod
-    def read_state(env: Env) -> np.ndarray:
-        episode = env.privileged()
-        objects = [[*entity.pose.p, *entity.pose.q] for entity in episode.objects.values()]
-        return np.concatenate([episode.robot.qpos, episode.robot.qvel, np.ravel(objects)])
+    def resolved(cls, maniskill: ManiSkillAssets) -> Iterator[None]:
+        """Keep the assets where ``make_env`` finds them."""
+        cls.assets = maniskill
+        yield
 
     @pytest.fixture
     def renders(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -50,3 +40,43 @@ class TestWidowXConformance(EnvConformance):
 
         monkeypatch.setattr(picture.Canvas, "draw", counted)
         return log
+
+
+class WidowXConformance(SimplerConformance):
+    """The contract on a WidowX task."""
+
+    @classmethod
+    def make_env(cls, max_steps: int | None = None) -> Env:
+        from runners.envs.simpler.bridge import make_widowx_env
+
+        return make_widowx_env(cls.task_id, assets=cls.assets, max_steps=max_steps)
+
+    @staticmethod
+    def read_state(env: Env) -> np.ndarray:
+        episode = env.privileged()
+        objects = [[*entity.pose.p, *entity.pose.q] for entity in episode.objects.values()]
+        return np.concatenate([episode.robot.qpos, episode.robot.qvel, np.ravel(objects)])
+
+
+class TestSpoonConformance(WidowXConformance):
+    """On the table."""
+
+    task_id = 0
+
+
+class TestCarrotConformance(WidowXConformance):
+    """With the rule that looks at all contacts of the source."""
+
+    task_id = 1
+
+
+class TestCubesConformance(WidowXConformance):
+    """With the objects of the other info file."""
+
+    task_id = 2
+
+
+class TestEggplantConformance(WidowXConformance):
+    """In the sink, with most bodies in contact."""
+
+    task_id = 3
