@@ -76,10 +76,12 @@ class Canvas:
             if identity < len(index):
                 index[identity] = at
         body = index[shown]
-        if look.photo is not None:
-            photo = _photo(look.photo, look.camera.width, look.camera.height)
-            color = np.where((body >= 0)[..., None], color, photo)
-        return Frame(np.clip(color * 255.0, 0.0, 255.0).astype(np.uint8), body, names)
+        if look.photo is None:
+            return Frame(_bytes(color), body, names)
+        image = _photo(look.photo, look.camera.width, look.camera.height).copy()
+        seen = body >= 0
+        image[seen] = _bytes(color[seen])
+        return Frame(image, body, names)
 
     def _show(self, look: Look) -> None:
         """Exchange the bodies, lights and camera unless they are those of ``look`` already."""
@@ -171,11 +173,17 @@ def _add_camera(scene: sapien.Scene, look: CameraLook) -> sapien.render.RenderCa
 
 
 @lru_cache(maxsize=16)
-def _photo(path: Path, width: int, height: int) -> NDArray[np.float32]:
-    """float32[H, W, 3] in 0 .. 1. Raises ``RuntimeError`` when the file is missing."""
+def _photo(path: Path, width: int, height: int) -> NDArray[np.uint8]:
+    """uint8[H, W, 3]. Raises ``RuntimeError`` when the file is missing."""
     if not path.is_file():
         raise RuntimeError(f"assets: real_inpainting/{path.name} is missing; complete the assets")
     picture = Image.open(path).convert("RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.float32) / 255.0
+    # To floats and back as upstream does, which darkens some values by one.
+    return _bytes(np.asarray(picture, dtype=np.float32) / np.float32(255.0))
+
+
+def _bytes(color: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """From 0 .. 1 to bytes, cut off rather than rounded, as upstream does."""
+    return np.clip(color * np.float32(255.0), 0.0, 255.0).astype(np.uint8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -22,10 +20,9 @@ class SimplerConformance(EnvConformance):
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def resolved(cls, maniskill: ManiSkillAssets) -> Iterator[None]:
+    def resolved(cls, maniskill: ManiSkillAssets) -> None:
         """Keep the assets where ``make_env`` finds them."""
         cls.assets = maniskill
-        yield
 
     @pytest.fixture
     def renders(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
