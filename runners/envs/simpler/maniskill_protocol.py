@@ -91,7 +91,7 @@ class ManiSkillStart:
         BaseDigitalTwinEnv._rgb_overlay_images = {}
         BaseDigitalTwinEnv._objects_to_remove_from_greenscreen = []
         name, _ = TASKS[task_id]
-        self.env = gymnasium.make(name, obs_mode=OBS_MODE, sim_backend="physx_cpu", render_backend="cpu").unwrapped
+        self.env = gymnasium.make(name, obs_mode=OBS_MODE, sim_backend="physx_cpu").unwrapped
         self.env._obs_mode = "none"  # no picture at reset and step
         self._instruction = BRIDGE_TASKS[task_id].instruction
 

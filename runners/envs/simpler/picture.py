@@ -42,7 +42,7 @@ class Canvas:
 
     def __init__(self) -> None:
         try:
-            self._scene = sapien.Scene([sapien.render.RenderSystem()])
+            self._scene = sapien.Scene([sapien.render.RenderSystem(_device())])
         except RuntimeError as error:
             raise RuntimeError(
                 f"no Vulkan device for pictures ({error}): on an NVIDIA machine install its driver, otherwise run "
@@ -123,6 +123,14 @@ class Canvas:
         self._scene.add_entity(entity)
         self._bodies[name] = entity
         self._foreground[name] = foreground
+
+
+def _device() -> sapien.Device:
+    """As ManiSkill chooses it: a process that holds both may use one device only."""
+    try:
+        return sapien.Device("cuda")
+    except RuntimeError:
+        return sapien.Device("cpu")
 
 
 @cache
