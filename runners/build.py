@@ -135,6 +135,7 @@ def _simpler(config: RunConfig) -> Simulator:
             assets=assets,
             max_steps=suite.step_limit(task_id),
             success_rule=suite.success_rule,
+            sensor_noise=suite.sensor_noise,
         )
 
     layouts = {task: num_layouts(suite.name, task, protocol) for task in suite.tasks}

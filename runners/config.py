@@ -52,6 +52,7 @@ class SuiteConfig:
     placement: Literal["official", "wide"] = "official"
     render: Literal["reference", "fast"] | None = None
     protocol: Literal["simpler", "maniskill3"] | None = None
+    sensor_noise: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     def tasks(self) -> tuple[int, ...]:
