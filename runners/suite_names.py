@@ -10,4 +10,13 @@ NUM_TASKS: dict[str, int] = {
     "libero_10": 10,
     "libero_90": 90,
     "toy": 3,
+    "simpler_widowx": 4,
 }
+
+#: Step limits of the suites whose tasks differ; ``suite.max_steps=null`` stands for these.
+TASK_MAX_STEPS: dict[str, tuple[int, ...]] = {
+    "simpler_widowx": (60, 60, 60, 120),
+}
+
+#: Robots of the SIMPLER suites, as SIMPLER and ``vlacache.models.robots`` call them; the others have LIBERO's.
+SUITE_ROBOTS: dict[str, str] = {"simpler_widowx": "widowx_bridge"}
