@@ -1,0 +1,153 @@
+"""The Google robot's two controllers: Cartesian deltas in, drive targets for the 171 physics steps out.
+
+What is not obvious, and why it is so (``ManiSkill2_real2sim/agents/controllers``):
+
+- The pose delta is added to the *sensed* pose, but the planned path starts at the *planned* waypoint of the step
+  before, with its velocity. The arm therefore lags: +2 cm for one step moves it by about 5 mm in that step.
+- Paths are jerk-limited and time-optimal (Ruckig), one for each control step, mostly not finished when it ends.
+- The inverse kinematics ignores joint limits. SAPIEN 2 clips drive targets to them, SAPIEN 3 does not: who sets the
+  drives clips, and only there; plans and goals stay as computed.
+- The gripper plans from the sensed opening to a goal relative to the last *drive target*. A command near zero keeps
+  the goal of the step before, so the gripper goes on squeezing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from ruckig import InputParameter, Result, Ruckig, Trajectory
+from scipy.spatial.transform import Rotation
+
+from runners.envs.simpler.google_robot import ARM_JOINTS, FINGER_JOINTS, NUM_SUBSTEPS, SIM_HZ
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a planned path: rad/s, rad/s^2, rad/s^3."""
+
+    velocity: float
+    acceleration: float
+    jerk: float
+
+
+ARM_LIMITS = Limits(1.5, 2.0, 50.0)
+GRIPPER_LIMITS = Limits(1.0, 7.0, 50.0)
+
+#: The gripper's command of one is this many rad: finger range 1.3 and 0.01 of squeeze.
+GRIPPER_SCALE = 1.31
+#: How far beyond the joint limits the gripper's goal may lie, rad.
+GRIPPER_MARGIN = 0.01
+#: A scaled command below this keeps the goal, rad.
+GRIPPER_DEAD_ZONE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Waypoints 0 .. 171 of one control step: ``position`` rad and ``velocity`` rad/s, float64[172, J]."""
+
+    position: Vector
+    velocity: Vector
+
+
+def plan_path(position: Vector, velocity: Vector, goal: Vector, limits: Limits) -> Path:
+    """Time-optimal jerk-limited path from a moving start to rest at ``goal``, all joints in step.
+
+    Args:
+        position, velocity: float64[J] rad and rad/s at the start; velocities beyond the limit are clipped to it.
+        goal: float64[J] rad. limits: of every joint.
+
+    Raises:
+        RuntimeError: the planner finds no path.
+    """
+    size = len(goal)
+    request = InputParameter(size)
+    request.current_position = position
+    request.current_velocity = np.clip(velocity, -limits.velocity, limits.velocity)
+    request.target_position = goal
+    request.max_velocity = [limits.velocity] * size
+    request.max_acceleration = [limits.acceleration] * size
+    request.max_jerk = [limits.jerk] * size
+    trajectory = Trajectory(size)
+    result = Ruckig(size).calculate(request, trajectory)
+    if result not in (Result.Working, Result.Finished):
+        raise RuntimeError(f"no path from {position} (moving at {velocity}) to {goal}: Ruckig says {result}")
+    samples = [trajectory.at_time(i / SIM_HZ) for i in range(NUM_SUBSTEPS + 1)]
+    return Path(np.array([s[0] for s in samples]), np.array([s[1] for s in samples]))
+
+
+def shifted_pose(position: Vector, quat_wxyz: Vector, delta: Vector) -> tuple[Vector, Vector]:
+    """Pose moved by a delta about the base's axes: plain shift, rotation vector times the old orientation.
+
+    Args:
+        position: float64[3] m. quat_wxyz: float64[4]. delta: float64[6], m and rad.
+
+    Returns:
+        Position float64[3] and orientation wxyz float64[4].
+    """
+    turned = Rotation.from_rotvec(delta[3:6]) * Rotation.from_quat(quat_wxyz, scalar_first=True)
+    return position + delta[:3], turned.as_quat(scalar_first=True)
+
+
+#: Target position and orientation (wxyz) of the tcp in the base's frame -> float64[9] in ``ARM_JOINTS`` order, or None.
+InverseKinematics = Callable[[Vector, Vector], Vector | None]
+
+
+class ArmController:
+    """Plans the nine arm joints (``ARM_JOINTS``) of one control step after the other. State lasts an episode."""
+
+    def __init__(self, solve: InverseKinematics) -> None:
+        self._solve = solve
+        self._path: Path | None = None
+
+    def reset(self) -> None:
+        """Forget the path: the next one starts at the sensed state."""
+        self._path = None
+
+    def plan(self, qpos: Vector, qvel: Vector, tcp: tuple[Vector, Vector], delta: Vector) -> Path:
+        """Path of this control step.
+
+        Args:
+            qpos, qvel: sensed, float64[9] rad and rad/s. tcp: sensed position and orientation (wxyz) in the base's
+            frame. delta: float64[6], m and rad about the base's axes.
+        """
+        goal = self._solve(*shifted_pose(*tcp, delta))
+        start, velocity = (qpos, qvel) if self._path is None else (self._path.position[-1], self._path.velocity[-1])
+        # Without a solution the goal is where the arm is.
+        self._path = plan_path(start, velocity, qpos if goal is None else goal, ARM_LIMITS)
+        assert self._path.position.shape[1] == len(ARM_JOINTS)
+        return self._path
+
+
+class GripperController:
+    """Plans both fingers (``FINGER_JOINTS``) with one command; state lasts an episode.
+
+    Attributes:
+        goal: float64[2] rad, of the last command.
+    """
+
+    def __init__(self, limits: Vector) -> None:
+        self._low, self._high = limits[:, 0] - GRIPPER_MARGIN, limits[:, 1] + GRIPPER_MARGIN
+        self._last_target = np.zeros(len(FINGER_JOINTS))
+        self.goal = np.zeros(len(FINGER_JOINTS))
+
+    def reset(self, qpos: Vector) -> None:
+        """Hold the fingers where they are, float64[2] rad."""
+        self.goal = self._last_target = qpos
+
+    def plan(self, qpos: Vector, qvel: Vector, command: float) -> Path:
+        """Path of this control step.
+
+        Args:
+            qpos, qvel: sensed, float64[2] rad and rad/s. command: +1 closes by the whole range, -1 opens.
+        """
+        step = float(np.clip(command, -1.0, 1.0)) * GRIPPER_SCALE
+        if abs(step) >= GRIPPER_DEAD_ZONE:
+            self.goal = np.clip(self._last_target + step, self._low, self._high)
+        path = plan_path(qpos, qvel, self.goal, GRIPPER_LIMITS)
+        self._last_target = path.position[-1]
+        return path
