@@ -24,12 +24,12 @@ class Simulator:
     """Envs of one suite.
 
     Attributes:
-        make_env: task id -> env. num_init_states: valid initial states of every task are 0 .. n-1.
+        make_env: task id -> env. num_init_states: valid initial states of every task, or of each, are 0 .. n-1.
         assets: provenance, the same for every task. versions: facts for the run record (mujoco, renderer ...).
     """
 
     make_env: Callable[[int], Env]
-    num_init_states: int
+    num_init_states: int | Mapping[int, int]
     assets: AssetProvenance
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ def build_simulator(config: RunConfig) -> Simulator:
         ValueError: an asset folder or render mode that does not exist. RuntimeError: the simulator is not installed or
             its assets cannot be had.
     """
-    builders: dict[str, Callable[[RunConfig], Simulator]] = {"toy": _toy, "libero": _libero}
+    builders: dict[str, Callable[[RunConfig], Simulator]] = {"toy": _toy, "libero": _libero, "simpler": _simpler}
     return builders[config.suite.backend](config)
 
 
@@ -113,6 +113,27 @@ def _libero(config: RunConfig) -> Simulator:
 
     num_init_states = NUM_WIDE_LAYOUTS if suite.placement == "wide" else LIBERO_INIT_STATES
     return Simulator(make_env, num_init_states, assets.provenance, prepare(assets.root))
+
+
+def _simpler(config: RunConfig) -> Simulator:
+    from runners.assets.maniskill import resolve_maniskill
+    from runners.envs.simpler.runtime import prepare
+
+    suite = config.suite
+    assets = resolve_maniskill(config.assets)
+    versions = prepare()
+    from runners.envs.simpler.suites import make_simpler_env, num_layouts
+
+    def make_env(task_id: int) -> Env:
+        return make_simpler_env(
+            suite.name,
+            task_id,
+            assets=assets,
+            max_steps=suite.max_steps,
+            success_rule=suite.success_rule,
+        )
+
+    return Simulator(make_env, {task: num_layouts(suite.name, task) for task in suite.tasks}, assets.provenance, versions)
 
 
 #: hf-libero ships 50 initial states with every task.

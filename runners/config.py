@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from runners.suggest import one_of, suggestion
-from runners.suite_names import NUM_TASKS
+from runners.suite_names import NUM_TASKS, TASK_MAX_STEPS
 
 Index = Annotated[StrictInt, Field(ge=0)]
 Count = Annotated[StrictInt, Field(ge=1)]
@@ -42,20 +42,25 @@ class SuiteConfig:
     """``configs/suite``: which episodes, in which simulator."""
 
     name: StrictStr
-    backend: Literal["libero", "toy"]
+    backend: Literal["libero", "toy", "simpler", "simpler_env"]
     task_ids: tuple[Index, ...] | None
     episodes_per_task: Count
     init_indices: tuple[Index, ...] | None
-    max_steps: Count
+    max_steps: Count | None
     success_rule: Literal["first", "final_step", "any_step"]
     reseed: Literal["episode", "task"] = "episode"
     placement: Literal["official", "wide"] = "official"
     render: Literal["reference", "fast"] | None = None
+    protocol: Literal["simpler", "maniskill3"] | None = None
 
     @property
     def tasks(self) -> tuple[int, ...]:
         """Task ids of the run in order; all of the suite's when none were named."""
         return tuple(range(NUM_TASKS[self.name])) if self.task_ids is None else self.task_ids
+
+    def step_limit(self, task_id: int) -> int:
+        """Steps after which an episode of a task ends: ``max_steps``, or the task's own where that is null."""
+        return TASK_MAX_STEPS[self.name][task_id] if self.max_steps is None else self.max_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,7 @@ def parse_config(raw: Mapping[str, Any], choices: Mapping[str, str]) -> RunConfi
     if unknown:
         raise ConfigError("\n".join(f"unknown key '{key}'{suggestion(key, TOP_LEVEL)}" for key in sorted(unknown)))
     data: dict[str, Any] = {key: raw[key] for key in TOP_LEVEL if key in raw}
+    data["assets"] = data.get("assets") or default_assets(choices["suite"])
     if choices["suite"] not in NUM_TASKS:
         raise ConfigError(f"suite={choices['suite']}: no such suite; {one_of(NUM_TASKS)}")
     for section in SECTIONS:
@@ -162,6 +168,11 @@ def parse_config(raw: Mapping[str, Any], choices: Mapping[str, str]) -> RunConfi
     _check_run_id(config.run_id)
     _check_arms(config)
     return config
+
+
+def default_assets(suite: str) -> str:
+    """What ``assets=null`` means: this project generates assets for LIBERO, SIMPLER's have to be there."""
+    return "auto" if suite.startswith("simpler_") else "builtin"
 
 
 def check_cache(cache: CacheSection) -> None:
@@ -231,6 +242,10 @@ _EXPECTED: dict[str, str] = {
 
 def _check_episodes(suite: SuiteConfig) -> None:
     num_tasks = NUM_TASKS[suite.name]
+    if suite.max_steps is None and suite.name not in TASK_MAX_STEPS:
+        raise ConfigError(f"suite.max_steps: expected an integer, got null; {suite.name} has one limit for its tasks")
+    if (suite.protocol is not None) != suite.name.startswith("simpler_"):
+        raise ConfigError(f"suite.protocol={suite.protocol}: of SIMPLER's suites, got suite={suite.name}")
     outside = [task for task in suite.tasks if task >= num_tasks]
     if outside:
         raise ConfigError(f"suite.task_ids: {suite.name} has tasks 0 .. {num_tasks - 1}, got {outside}")

@@ -14,6 +14,7 @@ from runners.config import RunConfig
 from runners.journal import read_episodes
 from runners.plan import PairPlan
 from runners.records import Arm
+from runners.suite_names import TASK_MAX_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ def num_saved(run_dir: Path, config: RunConfig, plan: Sequence[PairPlan]) -> int
 
 def reference_cost(config: RunConfig, num_episodes: int) -> RunCost:
     """From ``REFERENCE_STEP_S``, every episode at its full length, for a machine that has no records yet."""
-    steps = num_episodes * config.suite.max_steps
+    tasks = config.suite.tasks
+    steps = num_episodes * sum(config.suite.step_limit(task) for task in tasks) / len(tasks)
     return RunCost(steps * REFERENCE_STEP_S, steps * REFERENCE_STEP_BYTES + RUN_BYTES, REFERENCE_BASIS)
 
 
@@ -109,8 +111,9 @@ def measured_cost(results: Path, config: RunConfig, num_episodes: int, *, device
     seconds, size, steps, wanted, count = 0.0, 0, 0, 0, 0
     for run_dir, limit, rows in _comparable_runs(results, config, device):
         for row in rows:
-            cut_off = row["num_steps"] >= limit
-            wanted += config.suite.max_steps if cut_off else min(row["num_steps"], config.suite.max_steps)
+            ours = config.suite.step_limit(row["task_id"])
+            cut_off = row["num_steps"] >= (limit or TASK_MAX_STEPS[config.suite.name][row["task_id"]])
+            wanted += ours if cut_off else min(row["num_steps"], ours)
             seconds += row["wall_s"]
             steps += row["num_steps"]
             count += 1
@@ -125,7 +128,9 @@ def measured_cost(results: Path, config: RunConfig, num_episodes: int, *, device
     return RunCost(seconds * scale, size * scale + RUN_BYTES, basis)
 
 
-def _comparable_runs(results: Path, config: RunConfig, device: str) -> Iterator[tuple[Path, int, list[dict[str, Any]]]]:
+def _comparable_runs(
+    results: Path, config: RunConfig, device: str
+) -> Iterator[tuple[Path, int | None, list[dict[str, Any]]]]:
     """Folder, ``max_steps`` and rolled-out episodes of every run whose episodes cost what this run's do."""
     wanted = (config.suite.name, config.model.name, device)
     for run_file in sorted([*results.glob("*/run.json"), *results.glob("*/*/run.json")]):
@@ -133,7 +138,8 @@ def _comparable_runs(results: Path, config: RunConfig, device: str) -> Iterator[
             run = json.loads(run_file.read_text(encoding="utf-8"))
             rows = [json.loads(line) for line in (run_file.parent / "episodes.jsonl").open(encoding="utf-8")]
             same = (run["suite"], run["model"], run["device"]) == wanted and _same_dtype(run, config)
-            limit = int(run["config"]["suite"]["max_steps"])
+            steps = run["config"]["suite"]["max_steps"]
+            limit = None if steps is None else int(steps)
             done = [row for row in rows if row["status"] != "error" and row["reused_from"] is None]
         except (OSError, ValueError, KeyError, TypeError):
             continue  # an estimate needs no broken run

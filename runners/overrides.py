@@ -202,7 +202,7 @@ def to_run(composed: Any, choices: Mapping[str, str], words: Sequence[str]) -> C
     config = parse_config(raw, choices)
     _check_base(config.model.base)
     named = {group: {"name": choices[group], **(raw.get(group) or {})} for group in _NAMED_GROUPS}
-    return ComposedRun(config, {**raw, **named})
+    return ComposedRun(config, {**raw, **named, "assets": config.assets})
 
 
 def _check_base(base: str | None) -> None:

@@ -20,12 +20,35 @@ from runners.assets.user_cache import (
 #: Packs whose contents were looked at, by sha256. Another pack is used too, but its results say ``folder``.
 KNOWN_PACKS: dict[str, str] = {
     "libero.tar.xz": "6dc57889561a4995b9a1acd4ece475a8dd887084902931f9156913221efd8a5d",
+    "maniskill.tar.xz": "9d88332ff05c5f5bc4688611eb0e6b992806d5cb58cef8f9d81fb63310a676bd",
 }
 
-PACK_NAME = "libero.tar.xz"
 
-#: A LIBERO ``assets`` folder has at least these.
-_LIBERO_FOLDERS = ("articulated_objects", "scenes", "stable_scanned_objects")
+@dataclass(frozen=True, slots=True)
+class PackKind:
+    """What the assets of one simulator look like on a disk.
+
+    Attributes:
+        what: for messages. pack: file name of the archive. folder: the archive's only top-level folder.
+        contents: folders that are below ``folder`` at least.
+    """
+
+    what: str
+    pack: str
+    folder: str
+    contents: tuple[str, ...]
+
+    def is_folder(self, root: Path) -> bool:
+        """Whether ``root`` looks like these assets."""
+        return all((root / name).is_dir() for name in self.contents)
+
+
+LIBERO_PACK = PackKind(
+    what="LIBERO",
+    pack="libero.tar.xz",
+    folder="libero",
+    contents=("articulated_objects", "scenes", "stable_scanned_objects"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,49 +61,50 @@ class LocatedAssets:
     detail: str
 
 
-def locate(place: Path, *, named_by: str) -> LocatedAssets:
-    """Find the LIBERO assets at ``place``: the folder itself, its ``libero/``, or a pack, which is unpacked once.
+def locate(place: Path, *, named_by: str, kind: PackKind = LIBERO_PACK) -> LocatedAssets:
+    """Find assets at ``place``: the folder itself, its ``libero/``, or a pack, which is unpacked once.
 
     Args:
         place: a folder or a pack file. named_by: where the user wrote it, for error messages.
+        kind: of which simulator.
 
     Raises:
         ValueError: nothing usable there. RuntimeError: the pack is damaged.
     """
     place = place.expanduser()
     if place.is_file():
-        return unpack(place)
+        return unpack(place, kind)
     if not place.is_dir():
-        raise ValueError(f"{named_by}: no folder or pack at {place}; name a LIBERO assets folder or {PACK_NAME}")
-    for root in (place, place / "libero"):
-        if is_libero_folder(root):
+        raise ValueError(f"{named_by}: no folder or pack at {place}; name a {kind.what} assets folder or {kind.pack}")
+    for root in (place, place / kind.folder):
+        if kind.is_folder(root):
             return LocatedAssets(root.resolve(), "folder", manifest_digest(tree_manifest(root)), root.resolve().name)
-    if (place / PACK_NAME).is_file():
-        return unpack(place / PACK_NAME)
+    if (place / kind.pack).is_file():
+        return unpack(place / kind.pack, kind)
     raise ValueError(
-        f"{named_by}: {place} holds no LIBERO assets; expected the folders {', '.join(_LIBERO_FOLDERS)} in it "
-        f"or in its libero/, or a file {PACK_NAME}"
+        f"{named_by}: {place} holds no {kind.what} assets; expected the folders {', '.join(kind.contents)} in it "
+        f"or in its {kind.folder}/, or a file {kind.pack}"
     )
 
 
 def is_libero_folder(root: Path) -> bool:
     """Whether ``root`` looks like LIBERO's ``assets`` folder."""
-    return all((root / name).is_dir() for name in _LIBERO_FOLDERS)
+    return LIBERO_PACK.is_folder(root)
 
 
-def unpack(pack: Path) -> LocatedAssets:
+def unpack(pack: Path, kind: PackKind = LIBERO_PACK) -> LocatedAssets:
     """Unpack once into the user cache, under the pack's sha256.
 
     Raises:
-        RuntimeError: the archive is truncated, damaged, unsafe, or holds no ``libero/`` folder. Nothing is kept.
+        RuntimeError: the archive is truncated, damaged, unsafe, or holds no folder of ``kind``. Nothing is kept.
     """
     digest = file_sha256(pack)
-    target = publish_tree(user_cache_dir() / "packs" / digest[:16], lambda folder: _extract(pack, folder))
+    target = publish_tree(user_cache_dir() / "packs" / digest[:16], lambda folder: _extract(pack, folder, kind))
     known = KNOWN_PACKS.get(pack.name) == digest
-    return LocatedAssets(target / "libero", "shared-pack" if known else "folder", digest, pack.name)
+    return LocatedAssets(target / kind.folder, "shared-pack" if known else "folder", digest, pack.name)
 
 
-def _extract(pack: Path, folder: Path) -> None:
+def _extract(pack: Path, folder: Path, kind: PackKind) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise RuntimeError("this Python cannot unpack archives safely; expected 3.11.4 or newer")
     try:
@@ -91,9 +115,10 @@ def _extract(pack: Path, folder: Path) -> None:
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise RuntimeError(f"pack {pack.name}: cannot be unpacked ({reason}); copy or download it again") from error
-    if not is_libero_folder(folder / "libero"):
+    if not kind.is_folder(folder / kind.folder):
         raise RuntimeError(
-            f"pack {pack.name}: expected a folder libero/ with {', '.join(_LIBERO_FOLDERS)} in it; use another pack"
+            f"pack {pack.name}: expected a folder {kind.folder}/ with {', '.join(kind.contents)} in it; "
+            "use another pack"
         )
 
 

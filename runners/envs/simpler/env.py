@@ -1,0 +1,115 @@
+"""SIMPLER's tasks behind the env contract.
+
+What is not obvious, and why it is so:
+
+- An episode never stops on success: it runs to ``max_steps`` and success is the flag at the last step
+  (``success_rule="final_step"``, SIMPLER's). The other rules can be read from the same rollout.
+- Every reset builds a new physics scene, which makes episodes independent of what ran before.
+- The env seed changes nothing: upstream's layouts are a grid, and its only random draws have a fixed seed.
+- Actions are taken as they come: metres, radians, without bounds or scaling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import sapien
+from numpy.typing import NDArray
+
+from runners.envs.base import EnvSpec, TimeStep
+from runners.envs.lifecycle import EpisodeLifecycle
+from runners.envs.simpler.look import Look
+from runners.envs.simpler.picture import Frame, Painter
+from vlacache.types import Observation
+
+
+class Episode(Protocol):
+    """One running episode of one robot's task.
+
+    Attributes:
+        instruction: in words; may change while the episode runs. look: of its pictures.
+        flags: what the task's rules say after the last step, a dataclass with ``success``.
+    """
+
+    instruction: str
+    look: Look
+    flags: Any
+
+    def step(self, action: NDArray[np.floating]) -> bool:
+        """One control step; whether the task is done after it."""
+        ...
+
+    def proprio(self) -> NDArray[np.float32]:
+        """State of the robot, float32[S]."""
+        ...
+
+    def poses(self) -> Mapping[str, sapien.Pose]:
+        """World poses of the bodies of ``look``."""
+        ...
+
+
+class Task(Protocol):
+    """Starts the episodes of one task."""
+
+    def start(self, init_index: int) -> Episode:
+        """A new episode of layout ``init_index``, settled and ready for its first step."""
+        ...
+
+
+class SimplerEnv:
+    """One SIMPLER task; fulfils ``runners.envs.base.Env``."""
+
+    def __init__(self, spec: EnvSpec, task: Task) -> None:
+        self.spec = spec
+        self._task: Task | None = task
+        self._lifecycle = EpisodeLifecycle(spec)
+        self._episode: Episode | None = None
+        self._painter = Painter()
+
+    def reset(self, *, init_index: int, seed: int) -> TimeStep:
+        """Build layout ``init_index`` and let its objects settle; ``seed`` changes nothing. See ``Env.reset``."""
+        self._lifecycle.check_reset(init_index)
+        if self._task is None:
+            raise RuntimeError("the env was closed: build a new one")
+        self._episode = None  # frees the old scene before the new one is built
+        self._episode = self._task.start(init_index)
+        return self._lifecycle.begin(success=False)
+
+    def step(self, action: NDArray[np.floating]) -> TimeStep:
+        """One control step without a picture. See ``Env.step``."""
+        self._lifecycle.check_step(action)
+        success = self.privileged().step(np.asarray(action, dtype=np.float64))
+        return self._lifecycle.advance(success=success)
+
+    def observe(self, cameras: Sequence[str] = ()) -> Observation:
+        """Proprio and the named pictures of the current state. See ``Env.observe``."""
+        self._lifecycle.check_observe(cameras)
+        episode = self.privileged()
+        return Observation(
+            images={name: self.frame().image for name in cameras},
+            instruction=episode.instruction,
+            proprio=episode.proprio(),
+            step=self._lifecycle.step,
+        )
+
+    def frame(self) -> Frame:
+        """Picture of the current state with the bodies that its pixels show."""
+        episode = self.privileged()
+        return self._painter.draw(episode.look, episode.poses())
+
+    def privileged(self) -> Episode:
+        """The running episode.
+
+        Raises:
+            RuntimeError: before ``reset`` or after ``close``.
+        """
+        if self._episode is None:
+            raise RuntimeError("no episode is running: call reset(init_index=..., seed=...) first")
+        return self._episode
+
+    def close(self) -> None:
+        """Free scenes and renderer. May be called twice; every other call raises ``RuntimeError`` afterwards."""
+        self._painter.close()
+        self._episode, self._task = None, None

@@ -1,0 +1,162 @@
+"""Pictures: a scene that holds the visuals alone, posed like the physics scene whenever a frame is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import sapien
+from numpy.typing import NDArray
+from PIL import Image
+
+from runners.envs.simpler.look import CameraLook, Look, MeshLook, UrdfLook
+from runners.envs.simpler.robot import urdf_builder
+
+#: Third index of SAPIEN's segmentation: the entity that a pixel belongs to.
+ENTITY_CHANNEL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture.
+
+    Attributes:
+        image: uint8[H, W, 3], upright RGB. body: int16[H, W], index into ``names`` of the body that a pixel shows,
+            -1 where it shows the photo.
+    """
+
+    image: NDArray[np.uint8]
+    body: NDArray[np.int16]
+    names: tuple[str, ...]
+
+
+class Painter:
+    """Draws looks; keeps the meshes of the last one loaded."""
+
+    def __init__(self) -> None:
+        self._look: Look | None = None
+        self._scene: sapien.Scene | None = None
+        self._entities: dict[str, sapien.Entity] = {}
+        self._foreground: dict[str, bool] = {}
+        self._camera: sapien.render.RenderCameraComponent | None = None
+
+    def draw(self, look: Look, poses: Mapping[str, sapien.Pose]) -> Frame:
+        """Render ``look`` with its bodies at ``poses`` (world frame); bodies without a pose stay at the origin.
+
+        Raises:
+            RuntimeError: no Vulkan device, or the renderer failed.
+        """
+        self._build(look)
+        for name, entity in self._entities.items():
+            if name in poses:
+                entity.set_pose(poses[name])
+        mount = poses[look.camera.mount]
+        local = sapien.Pose(look.camera.position, look.camera.quaternion)
+        self._camera.entity.set_pose(mount * local)
+        self._scene.update_render()
+        self._camera.take_picture()
+        color = self._camera.get_picture("Color")[..., :3]
+        shown = self._camera.get_picture("Segmentation")[..., ENTITY_CHANNEL]
+        return self._compose(look, color, shown)
+
+    def close(self) -> None:
+        """Free the scene."""
+        self._camera, self._scene, self._look = None, None, None
+        self._entities.clear()
+
+    def _compose(self, look: Look, color: NDArray[np.float32], shown: NDArray[np.uint32]) -> Frame:
+        names = tuple(name for name in self._entities if self._foreground[name])
+        index = np.full(int(shown.max()) + 1, -1, dtype=np.int16)
+        for at, name in enumerate(names):
+            identity = self._entities[name].per_scene_id
+            if identity < len(index):
+                index[identity] = at
+        body = index[shown]
+        if look.photo is not None:
+            photo = _photo(look.photo, look.camera.width, look.camera.height)
+            color = np.where((body >= 0)[..., None], color, photo)
+        return Frame(np.clip(color * 255.0, 0.0, 255.0).astype(np.uint8), body, names)
+
+    def _build(self, look: Look) -> None:
+        if self._look is not None and replace(look, photo=None) == replace(self._look, photo=None):
+            self._look = look
+            return
+        self.close()
+        try:
+            scene = sapien.Scene([sapien.render.RenderSystem()])
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"no Vulkan device for pictures ({error}): on an NVIDIA machine install its driver, otherwise run "
+                "`make setup-simpler`, which adds Mesa's software renderer to the environment"
+            ) from error
+        scene.set_ambient_light([look.ambient] * 3)
+        for light in look.lights:
+            scene.add_directional_light(light.direction, [light.intensity] * 3, shadow=light.shadow)
+        for robot in look.robots:
+            self._add_robot(scene, robot)
+        for mesh in look.meshes:
+            self._add(scene, mesh.name, _mesh_component(scene, mesh), mesh.foreground)
+        self._camera = _add_camera(scene, look.camera)
+        self._scene, self._look = scene, look
+
+    def _add_robot(self, scene: sapien.Scene, look: UrdfLook) -> None:
+        for link in urdf_builder(scene, look.file).link_builders:
+            if link.visual_records:
+                component = link.build_render_component()
+                _set_material(component, roughness=look.roughness, specular=look.specular)
+                self._add(scene, f"{look.name}/{link.name}", component, foreground=True)
+
+    def _add(self, scene: sapien.Scene, name: str, component: sapien.Component, foreground: bool) -> None:
+        entity = sapien.Entity()
+        entity.add_component(component)
+        entity.name = name
+        scene.add_entity(entity)
+        self._entities[name] = entity
+        self._foreground[name] = foreground
+
+
+def _mesh_component(scene: sapien.Scene, mesh: MeshLook) -> sapien.render.RenderBodyComponent:
+    builder = scene.create_actor_builder()
+    pose = sapien.Pose(mesh.position, mesh.quaternion)
+    if mesh.file is None:
+        material = sapien.render.RenderMaterial(base_color=[*mesh.color, 1.0])
+        builder.add_box_visual(pose, mesh.half_size, material)
+    else:
+        builder.add_visual_from_file(str(mesh.file), pose)
+    component = builder.build_render_component()
+    _set_material(component, metallic=mesh.metallic, roughness=mesh.roughness, specular=mesh.specular)
+    return component
+
+
+def _set_material(component: sapien.render.RenderBodyComponent, **values: float | None) -> None:
+    """Set the named properties of every part's material; None leaves one as the file has it."""
+    for shape in component.render_shapes:
+        parts = shape.parts if isinstance(shape, sapien.render.RenderShapeTriangleMesh) else [shape]
+        for part in parts:
+            for name, value in values.items():
+                if value is not None:
+                    setattr(part.material, name, value)
+
+
+def _add_camera(scene: sapien.Scene, look: CameraLook) -> sapien.render.RenderCameraComponent:
+    entity = sapien.Entity()
+    camera = sapien.render.RenderCameraComponent(look.width, look.height)
+    camera.set_perspective_parameters(look.near, look.far, *look.focal, *look.center, 0.0)
+    entity.add_component(camera)
+    entity.name = camera.name = look.name
+    scene.add_entity(entity)
+    return camera
+
+
+@lru_cache(maxsize=16)
+def _photo(path: Path, width: int, height: int) -> NDArray[np.float32]:
+    """float32[H, W, 3] in 0 .. 1. Raises ``RuntimeError`` when the file is missing."""
+    if not path.is_file():
+        raise RuntimeError(f"assets: real_inpainting/{path.name} is missing; complete the assets")
+    picture = Image.open(path).convert("RGB")
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture, dtype=np.float32) / 255.0

@@ -1,0 +1,170 @@
+"""A robot arm in a physics scene: joints in the original's order, drives as it sets them, weight taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import sapien
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A joint's PD drive in force mode.
+
+    Attributes:
+        stiffness, damping: N m/rad (N/m) and N m s/rad (N s/m). force_limit: N m or N.
+    """
+
+    stiffness: float
+    damping: float
+    force_limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkMaterial:
+    """Friction of one link's shapes and the radius of its contact patches (m), which gives torsional friction."""
+
+    static_friction: float
+    dynamic_friction: float
+    patch_radius: float
+
+
+@dataclass(frozen=True, slots=True)
+class RobotModel:
+    """One robot as SIMPLER sets it up.
+
+    Attributes:
+        urdf: below the root of the assets. drives: joint -> drive, in SAPIEN 2's order of the active joints, which is
+            the order of all joint vectors here. tcp: link that the commands move.
+        materials: of the links that have their own. armature: kg m^2 (kg) added to joints that need it.
+        multiple_collisions: each mesh file is loaded as its separate pieces.
+    """
+
+    urdf: Path
+    drives: Mapping[str, Drive]
+    tcp: str
+    materials: Mapping[str, LinkMaterial]
+    armature: Mapping[str, float]
+    multiple_collisions: bool = False
+
+
+def urdf_builder(scene: sapien.Scene, urdf: Path, model: RobotModel | None = None) -> sapien.ArticulationBuilder:
+    """Parse a URDF; ``model`` adds its materials.
+
+    Raises:
+        RuntimeError: the file is missing.
+    """
+    if not urdf.is_file():
+        raise RuntimeError(f"assets: {urdf.parent.name}/{urdf.name} is missing; complete the assets")
+    loader = scene.create_urdf_loader()
+    loader.fix_root_link = True
+    if model is not None:
+        loader.load_multiple_collisions_from_file = model.multiple_collisions
+        for link, material in model.materials.items():
+            loader.set_link_material(link, material.static_friction, material.dynamic_friction, 0.0)
+            loader.set_link_patch_radius(link, material.patch_radius)
+            loader.set_link_min_patch_radius(link, material.patch_radius)
+    builders, _, _ = loader.parse(str(urdf))
+    return builders[0]
+
+
+class Robot:
+    """The robot of one episode. Vectors of joints are in the order of ``RobotModel.drives``."""
+
+    def __init__(self, scene: sapien.Scene, root: Path, model: RobotModel) -> None:
+        builder = urdf_builder(scene, root / model.urdf, model)
+        for link in builder.link_builders:
+            link.visual_records.clear()  # pictures have a scene of their own
+        self._articulation = builder.build()
+        self._articulation.set_name("robot")
+        names = [joint.name for joint in self._articulation.active_joints]
+        self.joint_names = tuple(model.drives)
+        #: SAPIEN 3 orders the joints otherwise than SAPIEN 2.
+        self._index = np.array([names.index(name) for name in self.joint_names])
+        joints = self._articulation.active_joints
+        self._joints = [joints[i] for i in self._index]
+        self.limits = np.array([joint.limits[0] for joint in self._joints], dtype=np.float64)
+        for name, joint in zip(self.joint_names, self._joints, strict=True):
+            drive = model.drives[name]
+            joint.set_friction(0.0)
+            joint.set_drive_properties(drive.stiffness, drive.damping, drive.force_limit, mode="force")
+            if name in model.armature:
+                joint.set_armature(np.array([model.armature[name]], dtype=np.float32))
+        self.links = {link.name: link for link in self._articulation.links}
+        self.tcp = self.links[model.tcp]
+        self._pinocchio = self._articulation.create_pinocchio_model()
+
+    @property
+    def qpos(self) -> NDArray[np.float64]:
+        """Joint positions float64[J], rad or m."""
+        return self._articulation.qpos[self._index].astype(np.float64)
+
+    @property
+    def qvel(self) -> NDArray[np.float64]:
+        """Joint velocities float64[J], 1/s."""
+        return self._articulation.qvel[self._index].astype(np.float64)
+
+    @property
+    def base_pose(self) -> sapien.Pose:
+        """Of the root link, world frame."""
+        return self._articulation.root_pose
+
+    @property
+    def tcp_at_base(self) -> sapien.Pose:
+        """Pose of the tool in the frame of the root link."""
+        return self.base_pose.inv() * self.tcp.entity_pose
+
+    def set_base_pose(self, pose: sapien.Pose) -> None:
+        """Move the whole robot."""
+        self._articulation.set_root_pose(pose)
+
+    def set_state(self, qpos: Sequence[float], qvel: Sequence[float] | None = None) -> None:
+        """Set positions, and velocities (0 by default)."""
+        velocity = np.zeros(len(self._index)) if qvel is None else qvel
+        self._articulation.set_qpos(self._unordered(qpos))
+        self._articulation.set_qvel(self._unordered(velocity))
+
+    def drive_to(
+        self, joints: Sequence[int], targets: NDArray[np.float64], velocities: NDArray[np.float64] | None = None
+    ) -> None:
+        """Set drive targets of the joints with these indices.
+
+        Positions are clipped to the joint limits: SAPIEN 2 does so by itself, SAPIEN 3 would push against the stop.
+        """
+        clipped = np.clip(targets, self.limits[joints, 0], self.limits[joints, 1])
+        for at, joint in enumerate(joints):
+            self._joints[joint].set_drive_target(float(clipped[at]))
+            if velocities is not None:
+                self._joints[joint].set_drive_velocity_target(float(velocities[at]))
+
+    def balance(self) -> None:
+        """Before each physics step: cancel gravity and Coriolis forces, so that drives need not hold the weight."""
+        self._articulation.set_qf(self._articulation.compute_passive_force(True, True))
+
+    def inverse_kinematics(
+        self, target: sapien.Pose, movable: Sequence[int], max_iterations: int = 100
+    ) -> NDArray[np.float64] | None:
+        """Joint positions float64[J] that bring the tool to ``target`` (base frame), or None when none was found.
+
+        Closed-loop, from the current positions; it knows no joint limits, as upstream's.
+        """
+        mask = np.zeros(len(self._index), dtype=np.int32)
+        mask[self._index[list(movable)]] = 1
+        result, success, _ = self._pinocchio.compute_inverse_kinematics(
+            self.tcp.index,
+            target,
+            initial_qpos=self._articulation.qpos.astype(np.float64),
+            active_qmask=mask,
+            max_iterations=max_iterations,
+        )
+        return np.asarray(result, dtype=np.float64)[self._index] if success else None
+
+    def _unordered(self, values: Sequence[float]) -> NDArray[np.float32]:
+        """From our order to the articulation's."""
+        raw = np.zeros(len(self._index), dtype=np.float32)
+        raw[self._index] = values
+        return raw
