@@ -7,7 +7,7 @@ What is not obvious, and why it is so (``ManiSkill2_real2sim/agents/controllers`
 - Paths are jerk-limited and time-optimal (Ruckig), one for each control step, mostly not finished when it ends.
 - The inverse kinematics ignores joint limits. SAPIEN 2 clips drive targets to them, SAPIEN 3 does not: who sets the
   drives clips, and only there; plans and goals stay as computed.
-- The gripper plans from the sensed opening to a goal relative to the last *drive target*. A command near zero keeps
+- The gripper plans, with velocity targets, from the sensed opening to a goal relative to the last *drive target*. A command near zero keeps
   the goal of the step before, so the gripper goes on squeezing.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ruckig import InputParameter, Result, Ruckig, Trajectory
 from scipy.spatial.transform import Rotation
 
-from runners.envs.simpler.google_robot import ARM_JOINTS, FINGER_JOINTS, NUM_SUBSTEPS, SIM_HZ
+from runners.envs.simpler.google_robot import NUM_SUBSTEPS, SIM_HZ
 
 Vector = NDArray[np.float64]
 
@@ -93,57 +93,48 @@ def shifted_pose(position: Vector, quat_wxyz: Vector, delta: Vector) -> tuple[Ve
     return position + delta[:3], turned.as_quat(scalar_first=True)
 
 
-#: Target position and orientation (wxyz) of the tcp in the base's frame -> float64[9] in ``ARM_JOINTS`` order, or None.
+#: Target position and orientation (wxyz) of the tcp in the base's frame -> goal float64[J] of the arm, or None.
 InverseKinematics = Callable[[Vector, Vector], Vector | None]
 
 
 class ArmController:
-    """Plans the nine arm joints (``ARM_JOINTS``) of one control step after the other. State lasts an episode."""
+    """Plans the arm joints of one control step after the other. State lasts an episode."""
 
     def __init__(self, solve: InverseKinematics) -> None:
         self._solve = solve
-        self._path: Path | None = None
-
-    def reset(self) -> None:
-        """Forget the path: the next one starts at the sensed state."""
-        self._path = None
+        self._path: Path | None = None  # the first one starts at the sensed state
 
     def plan(self, qpos: Vector, qvel: Vector, tcp: tuple[Vector, Vector], delta: Vector) -> Path:
         """Path of this control step.
 
         Args:
-            qpos, qvel: sensed, float64[9] rad and rad/s. tcp: sensed position and orientation (wxyz) in the base's
-            frame. delta: float64[6], m and rad about the base's axes.
+            qpos, qvel: sensed, float64[J] rad and rad/s. tcp: sensed position and orientation (wxyz) in the base's
+                frame. delta: float64[6], m and rad about the base's axes.
         """
         goal = self._solve(*shifted_pose(*tcp, delta))
         start, velocity = (qpos, qvel) if self._path is None else (self._path.position[-1], self._path.velocity[-1])
         # Without a solution the goal is where the arm is.
         self._path = plan_path(start, velocity, qpos if goal is None else goal, ARM_LIMITS)
-        assert self._path.position.shape[1] == len(ARM_JOINTS)
         return self._path
 
 
 class GripperController:
-    """Plans both fingers (``FINGER_JOINTS``) with one command; state lasts an episode.
+    """Plans the fingers with one command for both. State lasts an episode.
 
     Attributes:
-        goal: float64[2] rad, of the last command.
+        goal: float64[F] rad, of the last command.
     """
 
-    def __init__(self, limits: Vector) -> None:
+    def __init__(self, limits: Vector, qpos: Vector) -> None:
+        """``limits`` float64[F, 2] of the joints, ``qpos`` float64[F] at the start of the episode, rad."""
         self._low, self._high = limits[:, 0] - GRIPPER_MARGIN, limits[:, 1] + GRIPPER_MARGIN
-        self._last_target = np.zeros(len(FINGER_JOINTS))
-        self.goal = np.zeros(len(FINGER_JOINTS))
-
-    def reset(self, qpos: Vector) -> None:
-        """Hold the fingers where they are, float64[2] rad."""
         self.goal = self._last_target = qpos
 
     def plan(self, qpos: Vector, qvel: Vector, command: float) -> Path:
         """Path of this control step.
 
         Args:
-            qpos, qvel: sensed, float64[2] rad and rad/s. command: +1 closes by the whole range, -1 opens.
+            qpos, qvel: sensed, float64[F] rad and rad/s. command: +1 closes by the whole range, -1 opens.
         """
         step = float(np.clip(command, -1.0, 1.0)) * GRIPPER_SCALE
         if abs(step) >= GRIPPER_DEAD_ZONE:
