@@ -12,10 +12,10 @@ SWEEP ?= reuse_ratio
 DEMOS ?= results/demos
 TRAIN ?= results/train/tiny_oft
 
-.PHONY: help setup run test sweep tables demos train lint bench clean
+.PHONY: help setup setup-simpler run test sweep tables demos train lint bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 	@echo "  The benchmark's own help: $(BIN)/python run.py --help"
 
 $(STAMP): pyproject.toml scripts/setup.sh
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml scripts/setup.sh
 	@touch $@
 
 setup: $(STAMP) ## Create .venv and install everything (3.1 GB download); does nothing when it is up to date
+
+setup-simpler: $(STAMP) ## Add SIMPLER (SAPIEN, ManiSkill, a software Vulkan driver where there is no NVIDIA driver)
+	@scripts/setup_simpler.sh "$(VENV)"
 
 run: $(STAMP) ## The main job in small: ten tasks of libero_spatial, one episode pair each, table and report
 	$(BIN)/python run.py suite.episodes_per_task=1 $(ARGS)

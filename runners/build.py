@@ -84,7 +84,7 @@ def _toy(config: RunConfig) -> Simulator:
     suite = config.suite
 
     def make_env(task_id: int) -> Env:
-        return make_toy_env(task_id, max_steps=suite.max_steps, success_rule=suite.success_rule)
+        return make_toy_env(task_id, max_steps=suite.step_limit(task_id), success_rule=suite.success_rule)
 
     spec = make_env(0).spec
     return Simulator(make_env, spec.num_init_states, spec.assets, spec.versions)
@@ -104,7 +104,7 @@ def _libero(config: RunConfig) -> Simulator:
             suite.name,
             task_id,
             assets=assets,
-            max_steps=suite.max_steps,
+            max_steps=suite.step_limit(task_id),
             reseed=suite.reseed,
             placement=suite.placement,
             render=assets.provenance.render,
@@ -129,11 +129,12 @@ def _simpler(config: RunConfig) -> Simulator:
             suite.name,
             task_id,
             assets=assets,
-            max_steps=suite.max_steps,
+            max_steps=suite.step_limit(task_id),
             success_rule=suite.success_rule,
         )
 
-    return Simulator(make_env, {task: num_layouts(suite.name, task) for task in suite.tasks}, assets.provenance, versions)
+    layouts = {task: num_layouts(suite.name, task) for task in suite.tasks}
+    return Simulator(make_env, layouts, assets.provenance, versions)
 
 
 #: hf-libero ships 50 initial states with every task.

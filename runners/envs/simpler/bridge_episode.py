@@ -82,10 +82,14 @@ class BridgeEpisode:
         return self.flags.success
 
     def proprio(self) -> NDArray[np.float32]:
-        """Tool position (m) 3, quaternion wxyz 4 in the frame of the base, opening of the gripper 0 .. 1: float32[8]."""
+        """float32[8]: tool position (m) 3 and quaternion wxyz 4 in the frame of the base, opening of the gripper."""
         pose = self.robot.tcp_at_base
         opening = self.robot.qpos[6:8].mean() / OPEN_M
         return np.concatenate([pose.p, pose.q, [opening]]).astype(np.float32)
+
+    def tool_pose(self) -> sapien.Pose:
+        """World pose of the tool."""
+        return self.robot.tcp.entity_pose
 
     def poses(self) -> Mapping[str, sapien.Pose]:
         """World poses of everything that can be seen, by the names of ``Look``."""

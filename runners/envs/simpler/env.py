@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from runners.envs.base import EnvSpec, TimeStep
 from runners.envs.lifecycle import EpisodeLifecycle
 from runners.envs.simpler.look import Look
-from runners.envs.simpler.picture import Frame, Painter
+from runners.envs.simpler.picture import Frame, draw
 from vlacache.types import Observation
 
 
@@ -45,6 +45,10 @@ class Episode(Protocol):
         """State of the robot, float32[S]."""
         ...
 
+    def tool_pose(self) -> sapien.Pose:
+        """World pose of the tool."""
+        ...
+
     def poses(self) -> Mapping[str, sapien.Pose]:
         """World poses of the bodies of ``look``."""
         ...
@@ -66,7 +70,6 @@ class SimplerEnv:
         self._task: Task | None = task
         self._lifecycle = EpisodeLifecycle(spec)
         self._episode: Episode | None = None
-        self._painter = Painter()
 
     def reset(self, *, init_index: int, seed: int) -> TimeStep:
         """Build layout ``init_index`` and let its objects settle; ``seed`` changes nothing. See ``Env.reset``."""
@@ -97,7 +100,7 @@ class SimplerEnv:
     def frame(self) -> Frame:
         """Picture of the current state with the bodies that its pixels show."""
         episode = self.privileged()
-        return self._painter.draw(episode.look, episode.poses())
+        return draw(episode.look, episode.poses())
 
     def privileged(self) -> Episode:
         """The running episode.
@@ -110,6 +113,5 @@ class SimplerEnv:
         return self._episode
 
     def close(self) -> None:
-        """Free scenes and renderer. May be called twice; every other call raises ``RuntimeError`` afterwards."""
-        self._painter.close()
+        """Free the scene. May be called twice; ``reset`` and ``step`` raise ``RuntimeError`` afterwards."""
         self._episode, self._task = None, None

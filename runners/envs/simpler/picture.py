@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,45 +33,46 @@ class Frame:
     names: tuple[str, ...]
 
 
-class Painter:
-    """Draws looks; keeps the meshes of the last one loaded."""
+class Canvas:
+    """The render scene of this process, shared by all envs; it holds the bodies of one look at a time.
+
+    One for the process, because the first picture of every new scene takes seconds (6.6 s of CPU time on lavapipe), and
+    pictures after a change of bodies, lights or camera do not.
+    """
 
     def __init__(self) -> None:
+        try:
+            self._scene = sapien.Scene([sapien.render.RenderSystem()])
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"no Vulkan device for pictures ({error}): on an NVIDIA machine install its driver, otherwise run "
+                "`make setup-simpler`, which adds Mesa's software renderer to the environment"
+            ) from error
         self._look: Look | None = None
-        self._scene: sapien.Scene | None = None
-        self._entities: dict[str, sapien.Entity] = {}
+        self._bodies: dict[str, sapien.Entity] = {}
         self._foreground: dict[str, bool] = {}
+        self._others: list[sapien.Entity] = []
         self._camera: sapien.render.RenderCameraComponent | None = None
 
     def draw(self, look: Look, poses: Mapping[str, sapien.Pose]) -> Frame:
-        """Render ``look`` with its bodies at ``poses`` (world frame); bodies without a pose stay at the origin.
-
-        Raises:
-            RuntimeError: no Vulkan device, or the renderer failed.
-        """
-        self._build(look)
-        for name, entity in self._entities.items():
+        """See ``draw``."""
+        self._show(look)
+        for name, entity in self._bodies.items():
             if name in poses:
                 entity.set_pose(poses[name])
-        mount = poses[look.camera.mount]
         local = sapien.Pose(look.camera.position, look.camera.quaternion)
-        self._camera.entity.set_pose(mount * local)
+        self._camera.entity.set_pose(poses[look.camera.mount] * local)
         self._scene.update_render()
         self._camera.take_picture()
         color = self._camera.get_picture("Color")[..., :3]
         shown = self._camera.get_picture("Segmentation")[..., ENTITY_CHANNEL]
         return self._compose(look, color, shown)
 
-    def close(self) -> None:
-        """Free the scene."""
-        self._camera, self._scene, self._look = None, None, None
-        self._entities.clear()
-
     def _compose(self, look: Look, color: NDArray[np.float32], shown: NDArray[np.uint32]) -> Frame:
-        names = tuple(name for name in self._entities if self._foreground[name])
+        names = tuple(name for name in self._bodies if self._foreground[name])
         index = np.full(int(shown.max()) + 1, -1, dtype=np.int16)
         for at, name in enumerate(names):
-            identity = self._entities[name].per_scene_id
+            identity = self._bodies[name].per_scene_id
             if identity < len(index):
                 index[identity] = at
         body = index[shown]
@@ -80,42 +81,60 @@ class Painter:
             color = np.where((body >= 0)[..., None], color, photo)
         return Frame(np.clip(color * 255.0, 0.0, 255.0).astype(np.uint8), body, names)
 
-    def _build(self, look: Look) -> None:
+    def _show(self, look: Look) -> None:
+        """Exchange the bodies, lights and camera unless they are those of ``look`` already."""
         if self._look is not None and replace(look, photo=None) == replace(self._look, photo=None):
-            self._look = look
             return
-        self.close()
-        try:
-            scene = sapien.Scene([sapien.render.RenderSystem()])
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"no Vulkan device for pictures ({error}): on an NVIDIA machine install its driver, otherwise run "
-                "`make setup-simpler`, which adds Mesa's software renderer to the environment"
-            ) from error
+        self._clear()
+        scene = self._scene
         scene.set_ambient_light([look.ambient] * 3)
         for light in look.lights:
-            scene.add_directional_light(light.direction, [light.intensity] * 3, shadow=light.shadow)
+            component = scene.add_directional_light(light.direction, [light.intensity] * 3, shadow=light.shadow)
+            self._others.append(component.entity)
         for robot in look.robots:
-            self._add_robot(scene, robot)
+            self._add_robot(robot)
         for mesh in look.meshes:
-            self._add(scene, mesh.name, _mesh_component(scene, mesh), mesh.foreground)
+            self._add(mesh.name, _mesh_component(scene, mesh), mesh.foreground)
         self._camera = _add_camera(scene, look.camera)
-        self._scene, self._look = scene, look
+        self._others.append(self._camera.entity)
+        self._look = look
 
-    def _add_robot(self, scene: sapien.Scene, look: UrdfLook) -> None:
-        for link in urdf_builder(scene, look.file).link_builders:
+    def _clear(self) -> None:
+        for entity in [*self._bodies.values(), *self._others]:
+            self._scene.remove_entity(entity)
+        self._bodies.clear()
+        self._foreground.clear()
+        self._others.clear()
+        self._look, self._camera = None, None
+
+    def _add_robot(self, look: UrdfLook) -> None:
+        for link in urdf_builder(self._scene, look.file).link_builders:
             if link.visual_records:
                 component = link.build_render_component()
                 _set_material(component, roughness=look.roughness, specular=look.specular)
-                self._add(scene, f"{look.name}/{link.name}", component, foreground=True)
+                self._add(f"{look.name}/{link.name}", component, foreground=True)
 
-    def _add(self, scene: sapien.Scene, name: str, component: sapien.Component, foreground: bool) -> None:
+    def _add(self, name: str, component: sapien.Component, foreground: bool) -> None:
         entity = sapien.Entity()
         entity.add_component(component)
         entity.name = name
-        scene.add_entity(entity)
-        self._entities[name] = entity
+        self._scene.add_entity(entity)
+        self._bodies[name] = entity
         self._foreground[name] = foreground
+
+
+@cache
+def _canvas() -> Canvas:
+    return Canvas()
+
+
+def draw(look: Look, poses: Mapping[str, sapien.Pose]) -> Frame:
+    """Render ``look`` with its bodies at ``poses`` (world frame); bodies without a pose stay where they are modelled.
+
+    Raises:
+        RuntimeError: no Vulkan device, a missing file, or the renderer failed.
+    """
+    return _canvas().draw(look, poses)
 
 
 def _mesh_component(scene: sapien.Scene, mesh: MeshLook) -> sapien.render.RenderBodyComponent:

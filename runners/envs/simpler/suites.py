@@ -14,7 +14,7 @@ _BUILDERS: dict[str, Callable[..., SimplerEnv]] = {bridge.SUITE: bridge.make_wid
 
 
 def make_simpler_env(
-    suite: str, task_id: int, *, assets: ManiSkillAssets, max_steps: int | None, success_rule: SuccessRule
+    suite: str, task_id: int, *, assets: ManiSkillAssets, max_steps: int, success_rule: SuccessRule
 ) -> SimplerEnv:
     """Build one task of a suite; see its own builder.
 

@@ -77,9 +77,7 @@ def is_grasped(robot: Robot, contacts: list[physx.PhysxContact], entity: sapien.
     )
 
 
-def _presses(
-    finger: sapien.Entity, sign: float, contacts: list[physx.PhysxContact], entity: sapien.Entity
-) -> bool:
+def _presses(finger: sapien.Entity, sign: float, contacts: list[physx.PhysxContact], entity: sapien.Entity) -> bool:
     impulse = impulse_on(contacts, finger, entity)
     opening = sign * matrix_of(finger.pose.q)[:, 1]
     return bool(np.linalg.norm(impulse) >= MIN_IMPULSE and angle_degrees(opening, impulse) <= GRASP_ANGLE)
