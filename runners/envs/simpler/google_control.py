@@ -7,8 +7,8 @@ What is not obvious, and why it is so (``ManiSkill2_real2sim/agents/controllers`
 - Paths are jerk-limited and time-optimal (Ruckig), one for each control step, mostly not finished when it ends.
 - The inverse kinematics ignores joint limits. SAPIEN 2 clips drive targets to them, SAPIEN 3 does not: who sets the
   drives clips, and only there; plans and goals stay as computed.
-- The gripper plans, with velocity targets, from the sensed opening to a goal relative to the last *drive target*. A command near zero keeps
-  the goal of the step before, so the gripper goes on squeezing.
+- The gripper plans, with velocity targets, from the sensed opening to a goal relative to the last *drive target*. A
+  command near zero keeps the goal of the step before, so the gripper goes on squeezing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import sapien
 from numpy.typing import NDArray
 from ruckig import InputParameter, Result, Ruckig, Trajectory
 from scipy.spatial.transform import Rotation
 
-from runners.envs.simpler.google_robot import NUM_SUBSTEPS, SIM_HZ
+from runners.envs.simpler.google_robot import ARM, FINGERS, NUM_SUBSTEPS, SIM_HZ
+from runners.envs.simpler.robot import Robot
 
 Vector = NDArray[np.float64]
 
@@ -142,3 +144,40 @@ class GripperController:
         path = plan_path(qpos, qvel, self.goal, GRIPPER_LIMITS)
         self._last_target = path.position[-1]
         return path
+
+
+class GoogleController:
+    """Both controllers on a robot: one ``command`` a control step, then ``drive`` before each physics step."""
+
+    def __init__(self, robot: Robot) -> None:
+        self._robot = robot
+        self._arm = ArmController(self._solve)
+        self._gripper = GripperController(robot.limits[list(FINGERS)], robot.qpos[list(FINGERS)])
+        self._targets: list[list[float]] = []
+        self._velocities: list[list[float]] = []
+
+    def command(self, action: Vector) -> None:
+        """Plan the control step.
+
+        Args:
+            action: float[7], position delta (m), rotation vector (rad), gripper (+1 closes); neither scaled nor
+                bounded but for the gripper's clip to +-1.
+        """
+        robot = self._robot
+        qpos, qvel, tcp = robot.qpos, robot.qvel, robot.tcp_at_base
+        arm, fingers = list(ARM), list(FINGERS)
+        pose = (np.asarray(tcp.p, dtype=np.float64), np.asarray(tcp.q, dtype=np.float64))
+        arm_path = self._arm.plan(qpos[arm], qvel[arm], pose, action[:6])
+        finger_path = self._gripper.plan(qpos[fingers], qvel[fingers], float(action[6]))
+        targets = np.hstack([arm_path.position, finger_path.position])
+        limits = robot.limits[arm + fingers]
+        self._targets = np.clip(targets, limits[:, 0], limits[:, 1]).tolist()
+        self._velocities = finger_path.velocity.tolist()
+
+    def drive(self, substep: int) -> None:
+        """Set the drives for physics step ``substep``, 1 .. 171."""
+        self._robot.follow(ARM + FINGERS, self._targets[substep], FINGERS, self._velocities[substep])
+
+    def _solve(self, position: Vector, quat_wxyz: Vector) -> Vector | None:
+        solution = self._robot.inverse_kinematics(sapien.Pose(position, quat_wxyz), ARM)
+        return None if solution is None else solution[list(ARM)]

@@ -144,7 +144,7 @@ PHOTO_POSES: dict[str, tuple[float, float, float]] = {
     "c1": (0.765, 0.222, -0.025),
     "c2": (0.865, 0.222, -0.025),
 }
-_PLACE_PHOTOS = ("a0", "b0", "c0")
+PLACE_PHOTOS = ("a0", "b0", "c0")
 
 
 def _photo(name: str) -> str:
@@ -169,7 +169,7 @@ def place_layouts(*, matched: bool) -> tuple[GoogleLayout, ...]:
     if matched:
         return tuple(
             GoogleLayout(MATCHED_DRAWER, PHOTO_POSES[name], urdf, apple, photo=_photo(name))
-            for urdf, name, apple in product(URDF_VARIANTS, _PLACE_PHOTOS, apples)
+            for urdf, name, apple in product(URDF_VARIANTS, PLACE_PHOTOS, apples)
         )
     places = [(0.65, y, 0.0) for y in (-0.2, 0.0, 0.2)]
     return tuple(
@@ -187,7 +187,7 @@ def distractor_spots(target: Point, count: int) -> list[Point]:
 
     Uniform within 0.3 m of the target, clipped to the table, more than 0.25 m from the target.
     """
-    rng = np.random.RandomState(_EPISODE_SEED)  # noqa: NPY002 - upstream's generator; its numbers are the layout
+    rng = np.random.RandomState(_EPISODE_SEED)
     spots: list[Point] = []
     while len(spots) < count:
         spot = np.clip(np.asarray(target) + rng.uniform(-0.3, 0.3, 2), [-0.50, 0.05], [-0.1, 0.35])
