@@ -12,7 +12,7 @@ from pathlib import Path
 import sapien
 
 from runners.envs.simpler.physics import PhysicsRecipe
-from runners.envs.simpler.robot import Drive, LinkMaterial, RobotModel
+from runners.envs.simpler.robot import Drive, LinkMaterial, Pinch, RobotModel
 
 SIM_HZ = 513
 CONTROL_HZ = 3
@@ -87,9 +87,10 @@ _MATERIALS: dict[str, LinkMaterial] = {
     "link_finger_nail_left": _NAIL,
     "link_finger_nail_right": _NAIL,
 }
-#: Angle (rad) at which an empty gripper stops, each finger on the other. The fingers' own contacts hold it there in the
-#: original; in SAPIEN 3 they throw the arm about, so the joints stop there and the fingers pass through each other.
-_CLOSED_EMPTY = 1.0735
+#: Sum of the finger angles (rad) at which the closed fingers stop each other, and a stiffness that holds it to 2 mrad.
+#: Their contacts do that in the original; in SAPIEN 3 those throw the arm about, so a tendon takes their place. The
+#: closed pair can still be pushed aside, as when it hooks a drawer.
+_FINGERS_MEET, _FINGERS_STIFFNESS = 2.147, 2e4
 _FINGER_PARTS = tuple(f"link_finger{part}_{side}" for part in ("", "_tip", "_nail") for side in ("right", "left"))
 #: kg m^2 on each finger joint. Without it (the fingers have 1e-5) SAPIEN 3's solver throws the arm about as soon as
 #: the fingers press on each other.
@@ -124,7 +125,7 @@ def google_model(variant: str) -> RobotModel:
         materials=_MATERIALS,
         armature={list(_DRIVES)[joint]: _FINGER_ARMATURE for joint in FINGERS},
         multiple_collisions=True,
-        stops={list(_DRIVES)[joint]: (-0.0001, _CLOSED_EMPTY) for joint in FINGERS},
+        pinch=Pinch(("joint_finger_right", "joint_finger_left"), _FINGERS_MEET, _FINGERS_STIFFNESS),
         passing=_FINGER_PARTS,
     )
 
