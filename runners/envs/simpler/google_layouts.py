@@ -9,13 +9,13 @@ from itertools import permutations, product
 
 import numpy as np
 
-from runners.envs.simpler.google_robot import URDF_VARIANTS
 from runners.envs.simpler.google_settings import (
     DRAWER_SETTINGS,
     MATCHED_DRAWER,
     MATCHED_TABLE,
     NEAR_SETTINGS,
     PICK_SETTINGS,
+    URDF_VARIANTS,
     Setting,
 )
 from runners.envs.simpler.rotations import Quaternion, quaternion_from_euler

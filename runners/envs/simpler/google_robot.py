@@ -11,6 +11,7 @@ from pathlib import Path
 
 import sapien
 
+from runners.envs.simpler.google_settings import URDF_VARIANTS
 from runners.envs.simpler.physics import PhysicsRecipe
 from runners.envs.simpler.robot import Drive, LinkMaterial, Pinch, RobotModel
 
@@ -21,14 +22,6 @@ NUM_SUBSTEPS = SIM_HZ // CONTROL_HZ
 
 URDF_FOLDER = Path("data/robots/googlerobot")
 _URDF_STEM = "google_robot_meta_sim_fix_wheel_fix_fingertip"
-#: Colours of the arm, in the order of SIMPLER's visual-matching scripts; the physics is the same.
-URDF_VARIANTS: tuple[str, ...] = (
-    "",
-    "recolor_tabletop_visual_matching_1",
-    "recolor_tabletop_visual_matching_2",
-    "recolor_cabinet_visual_matching_1",
-)
-
 #: The original sets stiffness 200, but its solver leaves the fingers with less: in the recordings a held object is
 #: pressed with about 402 N per rad of drive error, which at the finger tips is the stiffness here.
 _FINGER_DRIVE = Drive(60.0, 8.0, 60.0)

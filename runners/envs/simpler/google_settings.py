@@ -7,6 +7,14 @@ from dataclasses import dataclass, replace
 
 from runners.envs.simpler.look import Light
 
+#: Colours of the arm, in the order of SIMPLER's visual-matching scripts; the physics is the same.
+URDF_VARIANTS: tuple[str, ...] = (
+    "",
+    "recolor_tabletop_visual_matching_1",
+    "recolor_tabletop_visual_matching_2",
+    "recolor_cabinet_visual_matching_1",
+)
+
 TABLE_STAGE = "google_pick_coke_can_1_v4"
 ROOM_STAGE = "frl_apartment_stage_simple"
 #: A white plate in place of a room; visual matching hides it behind a photo.

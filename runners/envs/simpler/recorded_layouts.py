@@ -38,9 +38,14 @@ def _start_widowx(recording: Recording, root: Path) -> Episode:
 
 
 def _start_google(recording: Recording, root: Path) -> Episode:
-    words = recording.name.split("__")[0].split("_")
-    task_id, layout = _GOOGLE_LAYOUTS[words[0]](words[1:])
+    task_id, layout = google_layout(recording.name)
     return GoogleStart(root, VM_SUITE, task_id).start(layout)
+
+
+def google_layout(name: str) -> tuple[int, int]:
+    """Task id and layout of ``simpler_google_vm`` that the recording ``name`` is of, e.g. ``open_top_a0__probe``."""
+    words = name.split("__")[0].split("_")
+    return _GOOGLE_LAYOUTS[words[0]](words[1:])
 
 
 def _can(words: list[str]) -> tuple[int, int]:
