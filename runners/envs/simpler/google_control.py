@@ -13,8 +13,10 @@ What is not obvious, and why it is so (``ManiSkill2_real2sim/agents/controllers`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import sapien
@@ -75,11 +77,22 @@ def plan_path(position: Vector, velocity: Vector, goal: Vector, limits: Limits) 
     request.max_acceleration = [limits.acceleration] * size
     request.max_jerk = [limits.jerk] * size
     trajectory = Trajectory(size)
-    result = Ruckig(size).calculate(request, trajectory)
+    result = _planner(size).calculate(request, trajectory)
     if result not in (Result.Working, Result.Finished):
         raise RuntimeError(f"no path from {position} (moving at {velocity}) to {goal}: Ruckig says {result}")
-    samples = [trajectory.at_time(i / SIM_HZ) for i in range(NUM_SUBSTEPS + 1)]
-    return Path(np.array([s[0] for s in samples]), np.array([s[1] for s in samples]))
+    # Sampling costs more than planning: not beyond the end.
+    num_moving = min(NUM_SUBSTEPS + 1, math.ceil(trajectory.duration * SIM_HZ))
+    samples = [trajectory.at_time(i / SIM_HZ) for i in range(num_moving)]
+    path = Path(np.tile(goal, (NUM_SUBSTEPS + 1, 1)), np.zeros((NUM_SUBSTEPS + 1, size)))
+    if samples:
+        path.position[:num_moving] = [sample[0] for sample in samples]
+        path.velocity[:num_moving] = [sample[1] for sample in samples]
+    return path
+
+
+@cache
+def _planner(num_joints: int) -> Ruckig:
+    return Ruckig(num_joints)
 
 
 def shifted_pose(position: Vector, quat_wxyz: Vector, delta: Vector) -> tuple[Vector, Vector]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import sapien
 from numpy.typing import NDArray
+from sapien import physx
 
 from runners.envs.simpler.contacts import touches_others
 from runners.envs.simpler.google_cabinet import START_OPEN
@@ -133,19 +134,24 @@ class GoogleEpisode:
         if family != "place":
             return drawer_flags(opening, opens=self.task.opens)
         apple = self.objects[self.layout.objects[0].model]
-        touches = self.cabinet.presses_bottom(self.scene.physx_system.get_contacts(), self.task.drawer, apple)
+        touches = self.cabinet.presses_bottom(self._contacts_of(apple), self.task.drawer, apple)
         return place_flags(self.flags, qpos=opening, touches_bottom=touches, second_subtask=self.second_subtask)
 
     def _evaluate_pick(self) -> PickFlags:
         name = self.layout.objects[0].model
         target = self.objects[name]
-        contacts = self.scene.physx_system.get_contacts()
+        contacts = self._contacts_of(target)
         return pick_flags(
             self.flags,
             grasped=is_grasped(self.robot, contacts, target),
             touches_scene=touches_others(contacts, target, self.robot.links),
             rise=float(target.pose.p[2] - self.settled[name].p[2]),
         )
+
+    def _contacts_of(self, entity: sapien.Entity) -> list[physx.PhysxContact]:
+        """Of the last physics step; most are the robot's wheels on the floor."""
+        body = body_of(entity)
+        return [contact for contact in self.scene.physx_system.get_contacts() if body in contact.bodies]
 
     def _body(self, name: str) -> Body:
         entity, settled = self.objects[name], self.settled[name]

@@ -54,8 +54,9 @@ START_QPOS: tuple[float, ...] = (
     -0.00285961,
     0.7851361,
 )
-#: Joints that the arm controller commands (the head holds its pose), and the fingers, right then left.
-ARM: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 9, 10)
+#: Joints of the arm, and the fingers, right then left. The original commands the head with the arm; it has no part in
+#: where the tool is, so it holds its pose either way.
+ARM: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
 FINGERS: tuple[int, ...] = (7, 8)
 
 CAMERA_LINK = "link_camera"
