@@ -63,9 +63,7 @@ def print_table(replays: Sequence[Replay]) -> int:
     """Markdown, one row a recording and one for all; 1 when a tolerance is missed, else 0."""
     from runners.envs.simpler.replay import EQUAL_SHARE, FREE_ANGLE, FREE_DISTANCE
 
-    print(
-        "| recording | steps | in free space | tool, mm | tool, deg | flags at the last step | steps with equal flags |"
-    )
+    print("| recording | steps | in free space | tool, mm | tool, deg | flags, last step | steps with equal flags |")
     print("|---|---|---|---|---|---|---|")
     for one in replays:
         last = "equal" if one.equal[-1] else ", ".join(name for name, same in one.flags.items() if not same[-1])

@@ -45,10 +45,17 @@ def _libero_goal() -> PrivilegedPolicy:
     return LiberoGoalExpert()
 
 
+def _simpler_widowx() -> PrivilegedPolicy:
+    from runners.experts.simpler_widowx import WidowXExpert
+
+    return WidowXExpert()
+
+
 #: Suite -> builder of its expert.
 EXPERTS: dict[str, Callable[[], PrivilegedPolicy]] = {
     "toy": _toy,
     "libero_spatial": _libero_spatial,
     "libero_object": _libero_object,
     "libero_goal": _libero_goal,
+    "simpler_widowx": _simpler_widowx,
 }

@@ -30,7 +30,7 @@ class BridgeEpisode:
     """Scene, robot and objects of one layout; ready to be stepped."""
 
     def __init__(self, root: Path, task: BridgeTask, layout: int) -> None:
-        self._task = task
+        self.task = task
         self._models = load_models(root, task.info)
         self.scene = new_scene(RECIPE)
         self.robot = Robot(self.scene, root, WIDOWX_MODEL)
@@ -54,7 +54,7 @@ class BridgeEpisode:
         self.look = bridge_look(root, task)
 
     def _add_objects(self, layout: int) -> dict[str, sapien.Entity]:
-        task = self._task
+        task = self.task
         source_xy, target_xy, turn = task.layouts[layout]
         poses = {
             task.source: sapien.Pose((*source_xy, DROP_Z), turn),
@@ -87,6 +87,25 @@ class BridgeEpisode:
         opening = self.robot.qpos[6:8].mean() / OPEN_M
         return np.concatenate([pose.p, pose.q, [opening]]).astype(np.float32)
 
+    def grip_point(self, along: float) -> NDArray[np.float64]:
+        """Centre of mass of the source, ``along`` m further on its x axis: float64[3], frame of the base."""
+        entity = self.objects[self.task.source]
+        point = center_of_mass(entity) + along * matrix_of(entity.pose.q)[:, 0]
+        return np.asarray((self.robot.base_pose.inv() * sapien.Pose(point)).p, dtype=np.float64)
+
+    def source_axis_at_base(self, axis: int) -> NDArray[np.float64]:
+        """Unit vector float64[3] of the source's axis 0, 1 or 2, frame of the base."""
+        return (matrix_of(self.robot.base_pose.q).T @ matrix_of(self.objects[self.task.source].pose.q))[:, axis]
+
+    def way_to_target(self) -> NDArray[np.float64]:
+        """From the source's centre of mass to the target's: float64[3], m, frame of the base."""
+        way = center_of_mass(self.objects[self.task.target]) - center_of_mass(self.objects[self.task.source])
+        return matrix_of(self.robot.base_pose.q).T @ way
+
+    def height_over_target(self) -> float:
+        """Of the source's centre of mass over the target's, m."""
+        return -float(self.way_to_target()[2])
+
     def tool_pose(self) -> sapien.Pose:
         """World pose of the tool."""
         return self.robot.tcp.entity_pose
@@ -97,7 +116,7 @@ class BridgeEpisode:
         return {**links, **{name: entity.pose for name, entity in self.objects.items()}}
 
     def _evaluate(self) -> BridgeFlags:
-        task, objects = self._task, self.objects
+        task, objects = self.task, self.objects
         source, target = objects[task.source], objects[task.target]
         contacts = self.scene.get_contacts()
         grasped = is_grasped(self.robot, contacts, source)

@@ -13,6 +13,8 @@ import sapien
 from numpy.typing import NDArray
 from sapien import physx
 
+from runners.envs.simpler.pieces import convex_pieces
+
 #: Below the root of ManiSkill's assets.
 DATASET = Path("data/tasks/bridge_v2_real2sim_dataset")
 MODELS = DATASET / "custom/models"
@@ -99,18 +101,20 @@ def add_object(
     Args:
         density: overrides the info file's. damping: False for upstream's few objects that keep SAPIEN's own.
     """
-    builder = scene.create_actor_builder()
-    builder.add_multiple_convex_collisions_from_file(
-        str(model.collision),
-        material=physx.PhysxMaterial(FRICTION, FRICTION, 0.0),
-        density=model.density if density is None else density,
-    )
-    builder.set_initial_pose(pose)
-    entity = builder.build(name=model.name)
+    material = physx.PhysxMaterial(FRICTION, FRICTION, 0.0)
+    body = physx.PhysxRigidDynamicComponent()
+    for vertices in convex_pieces(model.collision):
+        shape = physx.PhysxCollisionShapeConvexMesh(vertices=vertices, scale=[1.0] * 3, material=material)
+        shape.set_density(model.density if density is None else density)
+        body.attach(shape)
     if damping:
-        body = body_of(entity)
         body.set_linear_damping(DAMPING)
         body.set_angular_damping(DAMPING)
+    entity = sapien.Entity()
+    entity.add_component(body)
+    entity.set_name(model.name)
+    entity.set_pose(pose)
+    scene.add_entity(entity)
     return entity
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,16 @@ def urdf_builder(scene: sapien.Scene, urdf: Path, model: RobotModel | None = Non
     return builders[0]
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without SAPIEN's warning for each STL file that is loaded in pieces: the pieces are those of the original."""
+    sapien.set_log_level("error")
+    try:
+        yield
+    finally:
+        sapien.set_log_level("warning")
+
+
 class Robot:
     """The robot of one episode. Vectors of joints are in the order of ``RobotModel.drives``."""
 
@@ -99,7 +110,8 @@ class Robot:
         builder = urdf_builder(scene, root / model.urdf, model)
         for link in builder.link_builders:
             link.visual_records.clear()  # pictures have a scene of their own
-        self._articulation = builder.build()
+        with _quiet():
+            self._articulation = builder.build()
         self._articulation.set_name("robot")
         names = [joint.name for joint in self._articulation.active_joints]
         self.joint_names = tuple(model.drives)

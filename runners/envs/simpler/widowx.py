@@ -33,6 +33,7 @@ WIDOWX_MODEL = RobotModel(
     tcp="ee_gripper_link",
     materials={"left_finger_link": _FINGER_MATERIAL, "right_finger_link": _FINGER_MATERIAL},
     armature={},
+    multiple_collisions=True,
 )
 ARM, FINGERS = range(6), range(6, 8)
 
