@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners.config import RunConfig, SuiteConfig
 from runners.envs.base import AssetProvenance, Env
+from runners.suite_names import SUITE_ROBOTS
 from vlacache.types import Policy
 
 if TYPE_CHECKING:
@@ -180,23 +181,36 @@ def check_robot(config: RunConfig) -> None:
     """Refuse a model whose actions are another robot's than the suite's, before anything is loaded or downloaded.
 
     Raises:
-        ValueError: CogACT, or OpenVLA with the statistics of a SIMPLER robot, on a suite of LIBERO's robot.
+        ValueError: a model of a SIMPLER robot on LIBERO's or of LIBERO's on SIMPLER's, or of the other SIMPLER robot.
     """
     model = config.model
-    is_cogact = "cogact" in (model.name, model.base)
-    if not is_cogact and model.unnorm_key is None:
+    if model.name in ("expert", "replay"):
         return
     from vlacache.models.robots import ROBOTS
 
-    keys = [robot.unnorm_key for robot in ROBOTS.values()]
-    if is_cogact or model.unnorm_key in keys:
-        key = "" if model.unnorm_key is None else f" with model.unnorm_key={model.unnorm_key}"
+    name = model.base or model.name
+    keys = {robot.unnorm_key: robot for robot in ROBOTS.values()}
+    wanted = SUITE_ROBOTS.get(config.suite.name)
+    named = "" if model.unnorm_key is None else f" with model.unnorm_key={model.unnorm_key}"
+    if wanted is None:
+        if name == "cogact" or model.unnorm_key in keys:
+            raise ValueError(
+                f"model={model.name}{named}: its actions are those of a SIMPLER robot (metres, its own camera and "
+                f"gripper), suite={config.suite.name} takes robosuite's; choose model=openvla or model=openvla_oft "
+                f"with statistics of LIBERO, or one of the suites {', '.join(SUITE_ROBOTS)}"
+            )
+        return
+    key = next(key for key, robot in keys.items() if robot.name == wanted)
+    if name not in SIMPLER_MODELS or (model.unnorm_key or key) != key:
         raise ValueError(
-            f"model={model.name}{key}: its actions are those of a SIMPLER robot (metres, its own camera and gripper), "
-            f"suite={config.suite.name} takes robosuite's; choose model=openvla or model=openvla_oft with statistics "
-            "of LIBERO. This version has no SIMPLER suite: scripts/bench_latency.py and scripts/replay_fidelity.py "
-            "run the model without one"
+            f"model={model.name}{named}: its actions are not those of {wanted}, the robot of "
+            f"suite={config.suite.name}; choose {' or '.join(f'model={name}' for name in SIMPLER_MODELS)} with a "
+            f"checkpoint whose statistics have {key}, or a suite of LIBERO"
         )
+
+
+#: Models that can act on a SIMPLER robot, given the statistics of its data.
+SIMPLER_MODELS: tuple[str, ...] = ("cogact", "openvla")
 
 
 def _model_arms(config: RunConfig) -> Arms:
@@ -249,7 +263,7 @@ def model_request(config: RunConfig, device: str) -> ModelConfig:
     name = model.name if model.base is None else model.base
     unnorm_key = model.unnorm_key
     if unnorm_key is None and name in PUBLISHED_MODELS:
-        unnorm_key = config.suite.name
+        unnorm_key = _statistics_of(config.suite.name)
     return ModelConfig(
         name=name,
         checkpoint=model.checkpoint,
@@ -261,6 +275,15 @@ def model_request(config: RunConfig, device: str) -> ModelConfig:
         num_open_loop_steps=model.num_open_loop_steps,
         device=device,
     )
+
+
+def _statistics_of(suite: str) -> str:
+    """Data set whose statistics fit a suite: LIBERO's are called like it, SIMPLER's belong to its robot."""
+    if suite not in SUITE_ROBOTS:
+        return suite
+    from vlacache.models.robots import ROBOTS
+
+    return next(robot.unnorm_key for robot in ROBOTS.values() if robot.name == SUITE_ROBOTS[suite])
 
 
 def build_novice(novice: str, suite: str) -> tuple[Policy, str]:

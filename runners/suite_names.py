@@ -22,3 +22,6 @@ TASK_MAX_STEPS: dict[str, tuple[int, ...]] = {
     "simpler_google_vm": _GOOGLE_STEPS,
     "simpler_google_va": _GOOGLE_STEPS,
 }
+
+#: Robots of the SIMPLER suites, as SIMPLER and ``vlacache.models.robots`` call them; the others have LIBERO's.
+SUITE_ROBOTS: dict[str, str] = {"simpler_widowx": "widowx_bridge"}

@@ -32,14 +32,14 @@ install_lavapipe() {
 newer with lavapipe (Debian, Ubuntu: mesa-vulkan-drivers), or name a driver in VK_ICD_FILENAMES."
     return
   fi
-  mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/root"
+  mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/package"
   echo "deb [signed-by=$keyring] $mirror bookworm-backports main" >"$work/sources.list"
   apt-get "${apt[@]}" update -q || die "cannot reach $mirror for lavapipe; run make setup-simpler again with a network"
   (cd "$work" && apt-get "${apt[@]}" download -q mesa-vulkan-drivers)
-  dpkg -x "$work"/mesa-vulkan-drivers_*.deb "$work/root"
+  dpkg -x "$work"/mesa-vulkan-drivers_*.deb "$work/package"
   mkdir -p "$target"
-  cp "$work"/root/usr/lib/*/libvulkan_lvp.so "$target/"
-  sed 's|"library_path": *"[^"]*"|"library_path": "./libvulkan_lvp.so"|' "$work"/root/usr/share/vulkan/icd.d/lvp_icd*.json \
+  cp "$work"/package/usr/lib/*/libvulkan_lvp.so "$target/"
+  sed 's|"library_path": *"[^"]*"|"library_path": "./libvulkan_lvp.so"|' "$work"/package/usr/share/vulkan/icd.d/lvp_icd*.json \
     >"$target/lvp_icd.json"
   dpkg-deb -f "$work"/mesa-vulkan-drivers_*.deb Version >"$target/version"
   local missing

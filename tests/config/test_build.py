@@ -123,6 +123,37 @@ def test_a_model_of_another_robot_is_refused_before_anything_is_loaded(words, mo
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=tiny_oft"],
+        ["model=openvla_oft"],
+        ["model=blind", "model.base=tiny_oft", "cache=none"],
+        ["model=openvla", "model.unnorm_key=libero_spatial"],
+        ["model=cogact", "model.unnorm_key=fractal20220817_data"],
+    ],
+)
+def test_a_model_of_another_robot_is_refused_on_simpler(words, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("build_simulator", "build_arms"):
+        monkeypatch.setattr(f"runners.launch.{name}", lambda *_: pytest.fail("it was built"))
+    words = ["suite=simpler_widowx", *words, "device=cpu"]
+    assert launch(compose_run(words), words) == 2
+    shown = capsys.readouterr().err
+    assert "not those of widowx_bridge" in shown and "bridge_orig" in shown
+
+
+@pytest.mark.parametrize(
+    "words", [["model=cogact"], ["model=openvla"], ["model=openvla", "model.unnorm_key=bridge_orig"]]
+)
+def test_models_with_the_robots_statistics_are_taken_on_simpler(words):
+    from runners.build import check_robot, model_request
+
+    config = compose_run(["suite=simpler_widowx", *words, "model.checkpoint=some/where"]).config
+    check_robot(config)
+    assert model_request(config, "cpu").unnorm_key == "bridge_orig"
+
+
 def test_both_arms_decode_and_run_as_asked():
     words = ["suite=toy", "model=tiny_openvla", "device=cpu", "model.decode=speculative", "model.runtime=eager"]
     arms = build_arms(compose_run(words).config)
