@@ -24,4 +24,8 @@ TASK_MAX_STEPS: dict[str, tuple[int, ...]] = {
 }
 
 #: Robots of the SIMPLER suites, as SIMPLER and ``vlacache.models.robots`` call them; the others have LIBERO's.
-SUITE_ROBOTS: dict[str, str] = {"simpler_widowx": "widowx_bridge"}
+SUITE_ROBOTS: dict[str, str] = {
+    "simpler_widowx": "widowx_bridge",
+    "simpler_google_vm": "google_robot",
+    "simpler_google_va": "google_robot",
+}

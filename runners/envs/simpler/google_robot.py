@@ -13,7 +13,7 @@ import sapien
 
 from runners.envs.simpler.google_settings import URDF_VARIANTS
 from runners.envs.simpler.physics import PhysicsRecipe
-from runners.envs.simpler.robot import Drive, LinkMaterial, Pinch, RobotModel
+from runners.envs.simpler.robot import Drive, LinkMaterial, RobotModel
 
 SIM_HZ = 513
 CONTROL_HZ = 3
@@ -22,9 +22,10 @@ NUM_SUBSTEPS = SIM_HZ // CONTROL_HZ
 
 URDF_FOLDER = Path("data/robots/googlerobot")
 _URDF_STEM = "google_robot_meta_sim_fix_wheel_fix_fingertip"
-#: The original sets stiffness 200, but its solver leaves the fingers with less: in the recordings a held object is
-#: pressed with about 402 N per rad of drive error, which at the finger tips is the stiffness here.
-_FINGER_DRIVE = Drive(60.0, 8.0, 60.0)
+#: The original sets stiffness 200 and damping 8, but its solver leaves the fingers with less: in the recordings a held
+#: object is pressed with about 402 N per rad of drive error, which at the finger tips is the stiffness here. More damping
+#: keeps SAPIEN 3's fingers from bouncing on a light object.
+_FINGER_DRIVE = Drive(60.0, 20.0, 60.0)
 _HEAD_DRIVE = Drive(2000.0, 900.0, 100.0)
 #: In SAPIEN 2's order of the active joints.
 _DRIVES: dict[str, Drive] = {
@@ -81,10 +82,10 @@ _MATERIALS: dict[str, LinkMaterial] = {
     "link_finger_nail_left": _NAIL,
     "link_finger_nail_right": _NAIL,
 }
-#: Sum of the finger angles (rad) at which the closed fingers stop each other, and a stiffness that holds it to 2 mrad.
-#: Their contacts do that in the original; in SAPIEN 3 those throw the arm about, so a tendon takes their place. The
-#: closed pair can still be pushed aside, as when it hooks a drawer.
-_FINGERS_MEET, _FINGERS_STIFFNESS = 2.147, 2e4
+#: Range (rad) of each finger in the simulation: an empty gripper stops where its fingers meet. Their own contacts hold
+#: them there in the original; in SAPIEN 3 those throw the arm about, so the joints stop there and the fingers pass
+#: through each other. A tendon on the sum of both angles was tried too: it agreed less with the recordings.
+_FINGER_STOP = (-0.0001, 1.0735)
 _FINGER_PARTS = tuple(f"link_finger{part}_{side}" for part in ("", "_tip", "_nail") for side in ("right", "left"))
 #: kg m^2 on each finger joint. Without it (the fingers have 1e-5) SAPIEN 3's solver throws the arm about as soon as
 #: the fingers press on each other.
@@ -119,7 +120,7 @@ def google_model(variant: str) -> RobotModel:
         materials=_MATERIALS,
         armature={list(_DRIVES)[joint]: _FINGER_ARMATURE for joint in FINGERS},
         multiple_collisions=True,
-        pinch=Pinch(("joint_finger_right", "joint_finger_left"), _FINGERS_MEET, _FINGERS_STIFFNESS),
+        stops={list(_DRIVES)[joint]: _FINGER_STOP for joint in FINGERS},
         passing=_FINGER_PARTS,
     )
 

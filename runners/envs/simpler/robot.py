@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +38,6 @@ class LinkMaterial:
 
 
 @dataclass(frozen=True, slots=True)
-class Pinch:
-    """Two joints whose links meet.
-
-    Attributes:
-        joints: names. meet: sum of their angles (rad) beyond which ``stiffness`` (N m/rad) presses them apart.
-    """
-
-    joints: tuple[str, str]
-    meet: float
-    stiffness: float
-
-
-@dataclass(frozen=True, slots=True)
 class RobotModel:
     """One robot as SIMPLER sets it up.
 
@@ -59,7 +46,7 @@ class RobotModel:
             the order of all joint vectors here. tcp: link that the commands move.
         materials: of the links that have their own. armature: kg m^2 (kg) added to joints that need it.
         multiple_collisions: each mesh file is loaded as its separate pieces.
-        pinch: of fingers that stop each other.
+        stops: joint -> its range in the simulation, where that is narrower than the one that clips drive targets.
         passing: links that pass through each other.
     """
 
@@ -69,7 +56,7 @@ class RobotModel:
     materials: Mapping[str, LinkMaterial]
     armature: Mapping[str, float]
     multiple_collisions: bool = False
-    pinch: Pinch | None = None
+    stops: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     passing: tuple[str, ...] = ()
 
 
@@ -126,9 +113,9 @@ class Robot:
             joint.set_drive_properties(drive.stiffness, drive.damping, drive.force_limit, mode="force")
             if name in model.armature:
                 joint.set_armature(np.array([model.armature[name]], dtype=np.float32))
+            if name in model.stops:
+                joint.set_limits(np.array([model.stops[name]], dtype=np.float32))
         self.links = {link.name: link for link in self._articulation.links}
-        if model.pinch is not None:
-            self._add_pinch(model.pinch)
         for name in model.passing:
             for shape in self.links[name].collision_shapes:
                 groups = list(shape.get_collision_groups())
@@ -136,17 +123,6 @@ class Robot:
                 shape.set_collision_groups(groups)
         self.tcp = self.links[model.tcp]
         self._pinocchio = self._articulation.create_pinocchio_model()
-
-    def _add_pinch(self, pinch: Pinch) -> None:
-        """A tendon that pulls only beyond its length: a force inside the articulation, which moves nothing else."""
-        first, second = (self._articulation.find_joint_by_name(name) for name in pinch.joints)
-        self._articulation.create_fixed_tendon(
-            [first.parent_link, first.child_link, second.child_link],
-            [0.0, 1.0, 1.0],
-            [0.0, 1.0, 1.0],
-            high=pinch.meet,
-            limit_stiffness=pinch.stiffness,
-        )
 
     @property
     def qpos(self) -> NDArray[np.float64]:
