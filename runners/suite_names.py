@@ -11,12 +11,21 @@ NUM_TASKS: dict[str, int] = {
     "libero_90": 90,
     "toy": 3,
     "simpler_widowx": 4,
+    "simpler_google_vm": 11,
+    "simpler_google_va": 11,
 }
 
+_GOOGLE_STEPS = (80, 80, 80, 80, 113, 113, 113, 113, 113, 113, 200)
 #: Step limits of the suites whose tasks differ; ``suite.max_steps=null`` stands for these.
 TASK_MAX_STEPS: dict[str, tuple[int, ...]] = {
     "simpler_widowx": (60, 60, 60, 120),
+    "simpler_google_vm": _GOOGLE_STEPS,
+    "simpler_google_va": _GOOGLE_STEPS,
 }
 
 #: Robots of the SIMPLER suites, as SIMPLER and ``vlacache.models.robots`` call them; the others have LIBERO's.
-SUITE_ROBOTS: dict[str, str] = {"simpler_widowx": "widowx_bridge"}
+SUITE_ROBOTS: dict[str, str] = {
+    "simpler_widowx": "widowx_bridge",
+    "simpler_google_vm": "google_robot",
+    "simpler_google_va": "google_robot",
+}

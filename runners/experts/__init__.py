@@ -51,6 +51,12 @@ def _simpler_widowx() -> PrivilegedPolicy:
     return WidowXExpert()
 
 
+def _simpler_google() -> PrivilegedPolicy:
+    from runners.experts.simpler_google import GoogleExpert
+
+    return GoogleExpert()
+
+
 #: Suite -> builder of its expert.
 EXPERTS: dict[str, Callable[[], PrivilegedPolicy]] = {
     "toy": _toy,
@@ -58,4 +64,6 @@ EXPERTS: dict[str, Callable[[], PrivilegedPolicy]] = {
     "libero_object": _libero_object,
     "libero_goal": _libero_goal,
     "simpler_widowx": _simpler_widowx,
+    "simpler_google_vm": _simpler_google,
+    "simpler_google_va": _simpler_google,
 }

@@ -166,10 +166,16 @@ def _mesh_component(scene: sapien.Scene, mesh: MeshLook) -> sapien.render.Render
 
 
 def _set_material(component: sapien.render.RenderBodyComponent, **values: float | None) -> None:
-    """Set the named properties of every part's material; None leaves one as the file has it."""
+    """Set the named properties of every part's material; None leaves one as the file has it.
+
+    Baked textures are emissive, in files that name no strength: the original shows them, SAPIEN 3 would leave them
+    black, as the file format says.
+    """
     for shape in component.render_shapes:
         parts = shape.parts if isinstance(shape, sapien.render.RenderShapeTriangleMesh) else [shape]
         for part in parts:
+            if part.material.emission_texture is not None and not any(part.material.emission[:3]):
+                part.material.emission = [1.0, 1.0, 1.0, 1.0]
             for name, value in values.items():
                 if value is not None:
                     setattr(part.material, name, value)

@@ -111,7 +111,11 @@ def angle_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> fl
 
 
 def _equal_flags(recording: Recording, flags: Any, step: int) -> dict[str, bool]:
-    """Flag by flag; the recording's ``info_<name>`` are compared so far as the task's rules have ``<name>``."""
-    names = [key.removeprefix("info_") for key in recording.arrays if key.startswith("info_")]
-    shared = [name for name in names if hasattr(flags, name)]
-    return {name: bool(getattr(flags, name)) == bool(recording.arrays[f"info_{name}"][step]) for name in shared}
+    """Flag by flag, so far as the task's rules have it too; the original books some under ``info``, some elsewhere."""
+    equal = {}
+    for key in recording.arrays:
+        name = key.removeprefix("info_").removeprefix("stats_")
+        ours = getattr(flags, name, None) if name != key else None
+        if isinstance(ours, (bool, np.bool_)):
+            equal[name] = equal.get(name, True) and bool(ours) == bool(recording.arrays[key][step])
+    return equal

@@ -35,7 +35,7 @@ def settle(scene: sapien.Scene, objects: Sequence[sapien.Entity], sim_hz: int) -
         body.set_linear_velocity(np.zeros(3))
         body.set_angular_velocity(np.zeros(3))
     wait(scene, REST_S, sim_hz)
-    if not _moving(objects):
+    if not is_moving(objects):
         return [DROP_S, REST_S]
     wait(scene, MORE_S, sim_hz)
     return [DROP_S, REST_S, MORE_S]
@@ -47,7 +47,8 @@ def wait(scene: sapien.Scene, seconds: float, sim_hz: int) -> None:
         scene.step()
 
 
-def _moving(objects: Sequence[sapien.Entity]) -> bool:
+def is_moving(objects: Sequence[sapien.Entity]) -> bool:
+    """Whether the speeds of ``objects``, summed, call for more time."""
     bodies = [body_of(entity) for entity in objects]
     linear = sum(float(np.linalg.norm(body.linear_velocity)) for body in bodies)
     angular = sum(float(np.linalg.norm(body.angular_velocity)) for body in bodies)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from runners.assets.maniskill import ManiSkillAssets
 from runners.envs.base import SuccessRule
 from runners.envs.simpler import bridge
 from runners.envs.simpler.bridge_tasks import BRIDGE_TASKS
 from runners.envs.simpler.env import SimplerEnv
+from runners.envs.simpler.google import make_google_env
+from runners.envs.simpler.google_tasks import VA_SUITE, VM_SUITE, task_layouts
 
-_BUILDERS: dict[str, Callable[..., SimplerEnv]] = {bridge.SUITE: bridge.make_widowx_env}
+_BUILDERS: dict[str, Callable[..., SimplerEnv]] = {
+    bridge.SUITE: bridge.make_widowx_env,
+    VM_SUITE: partial(make_google_env, VM_SUITE),
+    VA_SUITE: partial(make_google_env, VA_SUITE),
+}
 
 
 def make_simpler_env(
@@ -49,4 +56,4 @@ def num_layouts(suite: str, task_id: int, protocol: str = "simpler") -> int:
         from runners.envs.simpler.maniskill_protocol import TASKS
 
         return TASKS[task_id][1]
-    return len(BRIDGE_TASKS[task_id].layouts)
+    return len(BRIDGE_TASKS[task_id].layouts if suite == bridge.SUITE else task_layouts(suite, task_id))
