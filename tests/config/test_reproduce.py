@@ -30,7 +30,7 @@ def commands(page):
 
 def test_there_is_one_command_for_each_model_and_suite(page):
     found = []
-    for words in commands(page):
+    for words in commands(page.split("## CogACT, SIMPLER")[0]):
         config = compose_run(words).config
         suite = config.suite.name
         assert config.model.checkpoint.endswith(suite.replace("libero_", "libero-"))
@@ -96,11 +96,14 @@ def test_memory_is_that_of_the_shapes(page, monkeypatch, name):
     assert float(needed) == pytest.approx(asked[0] * memory.OVERHEAD / 2**30, abs=0.005)
 
 
-def test_rows_without_a_suite_say_so(page):
-    section = page.split("## CogACT, SIMPLER")[1].split("\n## ")[0]
-    assert "no command yet" in section and "run.py" not in section
-    with pytest.raises(ValueError, match="suite"):
-        compose_run(["suite=simpler_google"])
+def test_simpler_commands_compose_for_the_robot_of_their_suite(page):
+    from runners.build import check_robot
+
+    configs = [compose_run(words).config for words in commands(page.split("## CogACT, SIMPLER")[1])]
+    assert configs
+    for config in configs:
+        check_robot(config)
+        assert (config.model.name, config.assets, config.suite.success_rule) == ("cogact", "auto", "final_step")
 
 
 def test_scripts_of_the_page_exist(page, repo_root):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -22,10 +20,9 @@ class SimplerConformance(EnvConformance):
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def resolved(cls, maniskill: ManiSkillAssets) -> Iterator[None]:
+    def resolved(cls, maniskill: ManiSkillAssets) -> None:
         """Keep the assets where ``make_env`` finds them."""
         cls.assets = maniskill
-        yield
 
     @pytest.fixture
     def renders(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -80,3 +77,29 @@ class TestEggplantConformance(WidowXConformance):
     """In the sink, with most bodies in contact."""
 
     task_id = 3
+
+
+class TestManiSkillProtocolConformance(SimplerConformance):
+    """ManiSkill's own task behind the same contract."""
+
+    task_id = 1
+
+    @classmethod
+    def make_env(cls, max_steps: int | None = None) -> Env:
+        from runners.envs.simpler.maniskill_protocol import make_maniskill_env
+
+        return make_maniskill_env(cls.task_id, assets=cls.assets, max_steps=max_steps or 60)
+
+    @pytest.fixture
+    def renders(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        from runners.envs.simpler import maniskill_protocol
+
+        log: list[str] = []
+        frame = maniskill_protocol.ManiSkillEpisode.frame
+
+        def counted(self):
+            log.append("frame")
+            return frame(self)
+
+        monkeypatch.setattr(maniskill_protocol.ManiSkillEpisode, "frame", counted)
+        return log
