@@ -113,8 +113,8 @@ def angle_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> fl
 def _equal_flags(recording: Recording, flags: Any, step: int) -> dict[str, bool]:
     """Flag by flag, so far as the task's rules have it too.
 
-    The original books the state after a step under ``info_<name>`` and, under ``stats_<name>``, some flags that stay set
-    once they were; the latter are compared only where there is no former.
+    The original books the state after a step under ``info_<name>`` and, under ``stats_<name>``, some flags that stay
+    set once they were; the latter are compared only where there is no former.
     """
     equal = {}
     for key in recording.arrays:
