@@ -125,17 +125,20 @@ def _simpler(config: RunConfig) -> Simulator:
     versions = prepare()
     from runners.envs.simpler.suites import make_simpler_env, num_layouts
 
+    protocol = suite.protocol or "simpler"
+
     def make_env(task_id: int) -> Env:
         return make_simpler_env(
             suite.name,
             task_id,
+            protocol=protocol,
             assets=assets,
             max_steps=suite.step_limit(task_id),
             success_rule=suite.success_rule,
         )
 
-    layouts = {task: num_layouts(suite.name, task) for task in suite.tasks}
-    return Simulator(make_env, layouts, assets.provenance, versions)
+    layouts = {task: num_layouts(suite.name, task, protocol) for task in suite.tasks}
+    return Simulator(make_env, layouts, assets.provenance, {**versions, "protocol": protocol})
 
 
 #: hf-libero ships 50 initial states with every task.

@@ -60,7 +60,7 @@ MISTAKES = {
     "cache=paper cache.top_k=true": "cache.top_k: expected a number, got True",
     "--helpp": "'--helpp': no such option; did you mean '--help'?",
     "model=expert cache=none suite=libero_10": "no expert is written for suite=libero_10; choose from",
-    "assets=null": "assets: expected text, got None",
+    "assets=3": "assets: expected text, got 3",
     "suite.task_ids=[0,3": "'suite.task_ids=[0,3': cannot be read; expected key=value",
     "libero_spatial": "expected key=value, such as cache=adaptive; did you mean suite=libero_spatial?",
     "-m cache=none,adaptiv": "cache=adaptiv: no such cache; did you mean 'adaptive'?",

@@ -36,7 +36,7 @@ def test_overview_names_the_defaults_and_the_common_keys():
     assert [line.split()[1] for line in lines if line.startswith("  * ")] == [
         "libero_spatial", "adaptive", "tiny_oft", "default", "none"
     ]  # fmt: skip
-    for key in ("seed=0", "run_id=null", "assets=builtin", "device=auto"):
+    for key in ("seed=0", "run_id=null", "assets=null", "device=auto"):
         assert any(line.startswith(f"  {key} ") for line in lines), key
 
 

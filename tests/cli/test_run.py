@@ -160,7 +160,7 @@ def test_an_estimate_grows_and_shrinks_with_max_steps(tmp_path):
     """Two runs' episodes of 10 s and 100 steps: one was cut off there, the other ended by itself."""
     config = compose_run(["suite=toy", "suite.max_steps=400"]).config
     run = {"suite": "toy", "model": "tiny_oft", "device": "cpu", "dtype": "float32"}
-    row = {"status": "failure", "reused_from": None, "wall_s": 10.0, "num_steps": 100}
+    row = {"status": "failure", "reused_from": None, "wall_s": 10.0, "num_steps": 100, "task_id": 0}
     for limit, seconds in ((100, 40.0), (500, 10.0)):
         folder = tmp_path / str(limit) / "run"
         folder.mkdir(parents=True)

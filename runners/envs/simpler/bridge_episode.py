@@ -29,6 +29,8 @@ TURNED = (0.0, 0.0, 0.0, 1.0)
 class BridgeEpisode:
     """Scene, robot and objects of one layout; ready to be stepped."""
 
+    recipe = RECIPE
+
     def __init__(self, root: Path, task: BridgeTask, layout: int) -> None:
         self.task = task
         self._models = load_models(root, task.info)

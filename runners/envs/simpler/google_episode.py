@@ -90,10 +90,10 @@ class GoogleEpisode:
         if self.task.family == "place" and self._num_steps >= SECOND_SUBTASK_FROM:
             self.second_subtask = True
         self._controller.command(np.asarray(action, dtype=np.float64))
+        drive, simulate = self._controller.drive, self.scene.step
         for substep in range(1, NUM_SUBSTEPS + 1):
-            self._controller.drive(substep)
-            self.robot.balance()
-            self.scene.step()
+            drive(substep)
+            simulate()
         self._num_steps += 1
         self.flags = self._evaluate()
         return self.flags.success

@@ -42,7 +42,7 @@ class Canvas:
 
     def __init__(self) -> None:
         try:
-            self._scene = sapien.Scene([sapien.render.RenderSystem()])
+            self._scene = sapien.Scene([sapien.render.RenderSystem(_device())])
         except RuntimeError as error:
             raise RuntimeError(
                 f"no Vulkan device for pictures ({error}): on an NVIDIA machine install its driver, otherwise run "
@@ -76,10 +76,12 @@ class Canvas:
             if identity < len(index):
                 index[identity] = at
         body = index[shown]
-        if look.photo is not None:
-            photo = _photo(look.photo, look.camera.width, look.camera.height)
-            color = np.where((body >= 0)[..., None], color, photo)
-        return Frame(np.clip(color * 255.0, 0.0, 255.0).astype(np.uint8), body, names)
+        if look.photo is None:
+            return Frame(_bytes(color), body, names)
+        image = _photo(look.photo, look.camera.width, look.camera.height).copy()
+        seen = body >= 0
+        image[seen] = _bytes(color[seen])
+        return Frame(image, body, names)
 
     def _show(self, look: Look) -> None:
         """Exchange the bodies, lights and camera unless they are those of ``look`` already."""
@@ -121,6 +123,14 @@ class Canvas:
         self._scene.add_entity(entity)
         self._bodies[name] = entity
         self._foreground[name] = foreground
+
+
+def _device() -> sapien.Device:
+    """As ManiSkill chooses it: a process that holds both may use one device only."""
+    try:
+        return sapien.Device("cuda")
+    except RuntimeError:
+        return sapien.Device("cpu")
 
 
 @cache
@@ -177,11 +187,17 @@ def _add_camera(scene: sapien.Scene, look: CameraLook) -> sapien.render.RenderCa
 
 
 @lru_cache(maxsize=16)
-def _photo(path: Path, width: int, height: int) -> NDArray[np.float32]:
-    """float32[H, W, 3] in 0 .. 1. Raises ``RuntimeError`` when the file is missing."""
+def _photo(path: Path, width: int, height: int) -> NDArray[np.uint8]:
+    """uint8[H, W, 3]. Raises ``RuntimeError`` when the file is missing."""
     if not path.is_file():
         raise RuntimeError(f"assets: real_inpainting/{path.name} is missing; complete the assets")
     picture = Image.open(path).convert("RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.float32) / 255.0
+    # To floats and back as upstream does, which darkens some values by one.
+    return _bytes(np.asarray(picture, dtype=np.float32) / np.float32(255.0))
+
+
+def _bytes(color: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """From 0 .. 1 to bytes, cut off rather than rounded, as upstream does."""
+    return np.clip(color * np.float32(255.0), 0.0, 255.0).astype(np.uint8)

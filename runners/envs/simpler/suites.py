@@ -21,18 +21,37 @@ _BUILDERS: dict[str, Callable[..., SimplerEnv]] = {
 
 
 def make_simpler_env(
-    suite: str, task_id: int, *, assets: ManiSkillAssets, max_steps: int, success_rule: SuccessRule
+    suite: str,
+    task_id: int,
+    *,
+    assets: ManiSkillAssets,
+    max_steps: int,
+    success_rule: SuccessRule,
+    protocol: str = "simpler",
 ) -> SimplerEnv:
     """Build one task of a suite; see its own builder.
 
+    Args:
+        protocol: ``simpler``, or ``maniskill3`` for ManiSkill's own WidowX tasks.
+
     Raises:
-        ValueError: no such suite or task.
+        ValueError: no such suite or task, or a suite that ManiSkill does not have.
     """
     if suite not in _BUILDERS:
         raise ValueError(f"suite: expected one of {', '.join(_BUILDERS)}, got {suite!r}")
-    return _BUILDERS[suite](task_id, assets=assets, max_steps=max_steps, success_rule=success_rule)
+    if protocol == "simpler":
+        return _BUILDERS[suite](task_id, assets=assets, max_steps=max_steps, success_rule=success_rule)
+    if suite != bridge.SUITE:
+        raise ValueError(f"suite.protocol={protocol}: ManiSkill 3 has the tasks of {bridge.SUITE} alone, got {suite}")
+    from runners.envs.simpler.maniskill_protocol import make_maniskill_env
+
+    return make_maniskill_env(task_id, assets=assets, max_steps=max_steps, success_rule=success_rule)
 
 
-def num_layouts(suite: str, task_id: int) -> int:
+def num_layouts(suite: str, task_id: int, protocol: str = "simpler") -> int:
     """Episodes of one task."""
+    if protocol == "maniskill3":
+        from runners.envs.simpler.maniskill_protocol import TASKS
+
+        return TASKS[task_id][1]
     return len(BRIDGE_TASKS[task_id].layouts if suite == bridge.SUITE else task_layouts(suite, task_id))

@@ -1,17 +1,28 @@
-"""Assets for the SIMPLER tests: skipped only where ``VLACACHE_ASSETS_DIR`` is not set."""
+"""Assets for the SIMPLER tests.
+
+They are skipped where ``VLACACHE_ASSETS_DIR`` is not set or holds no ManiSkill assets, and never otherwise: a check
+that has the assets but not the packages fails.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
-from runners.assets.maniskill import ManiSkillAssets, resolve_maniskill
-from runners.envs.simpler.runtime import prepare
+from runners.assets.maniskill import MANISKILL_PACK, ManiSkillAssets, resolve_maniskill
 
 
 @pytest.fixture(scope="session")
 def maniskill(assets_dir: Path) -> ManiSkillAssets:
     """The ManiSkill pack of ``VLACACHE_ASSETS_DIR``; SAPIEN is ready to be imported."""
+    places = (assets_dir, assets_dir / MANISKILL_PACK.folder)
+    if not (assets_dir / MANISKILL_PACK.pack).is_file() and not any(map(MANISKILL_PACK.is_folder, places)):
+        pytest.skip("VLACACHE_ASSETS_DIR holds no assets for SIMPLER")
+    if importlib.util.find_spec("sapien") is None:
+        pytest.fail("the assets for SIMPLER are there and SAPIEN is not: run `make setup-simpler`")
+    from runners.envs.simpler.runtime import prepare
+
     prepare()
     return resolve_maniskill("auto")

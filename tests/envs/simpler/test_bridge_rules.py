@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("sapien")
-
 from runners.envs.simpler.bridge_rules import BridgeFlags, is_on, moved
 from runners.envs.simpler.bridge_tasks import BRIDGE_TASKS
 

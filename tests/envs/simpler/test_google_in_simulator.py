@@ -122,7 +122,7 @@ class TestSettling:
         from runners.envs.simpler.google import GoogleStart
 
         episode = GoogleStart(maniskill.root, "simpler_google_va", PICK).start(25)
-        assert list(episode.objects)[0] == "opened_coke_can"
+        assert next(iter(episode.objects)) == "opened_coke_can"
         assert len(episode.objects) == 5
         assert all(entity.pose.p[2] > 0.88 for entity in episode.objects.values())
 
