@@ -28,6 +28,7 @@ class Stopped:
     """A scene that stands still."""
 
     def __init__(self, scene: Any) -> None:
+        self._scene = scene  # its bodies live as long as it does
         self.physx_system = scene.physx_system
 
     def step(self) -> None:
