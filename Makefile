@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml scripts/setup.sh
 
 setup: $(STAMP) ## Create .venv and install everything (3.1 GB download); does nothing when it is up to date
 
-setup-simpler: $(STAMP) ## Add SIMPLER (SAPIEN, ManiSkill, a software Vulkan driver where there is no NVIDIA driver)
+setup-simpler: $(STAMP) ## Add SIMPLER: SAPIEN, ManiSkill, a software Vulkan driver where there is no NVIDIA driver
 	@scripts/setup_simpler.sh "$(VENV)"
 
 run: $(STAMP) ## The main job in small: ten tasks of libero_spatial, one episode pair each, table and report

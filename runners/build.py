@@ -75,7 +75,12 @@ def build_simulator(config: RunConfig) -> Simulator:
         ValueError: an asset folder or render mode that does not exist. RuntimeError: the simulator is not installed or
             its assets cannot be had.
     """
-    builders: dict[str, Callable[[RunConfig], Simulator]] = {"toy": _toy, "libero": _libero, "simpler": _simpler}
+    builders: dict[str, Callable[[RunConfig], Simulator]] = {
+        "toy": _toy,
+        "libero": _libero,
+        "simpler": _simpler,
+        "simpler_env": _upstream_simpler,
+    }
     return builders[config.suite.backend](config)
 
 
@@ -135,10 +140,34 @@ def _simpler(config: RunConfig) -> Simulator:
             assets=assets,
             max_steps=suite.step_limit(task_id),
             success_rule=suite.success_rule,
+            sensor_noise=suite.sensor_noise,
         )
 
     layouts = {task: num_layouts(suite.name, task, protocol) for task in suite.tasks}
     return Simulator(make_env, layouts, assets.provenance, {**versions, "protocol": protocol})
+
+
+def _upstream_simpler(config: RunConfig) -> Simulator:
+    from runners.envs.upstream_simpler import (
+        UPSTREAM_TASKS,
+        make_upstream_env,
+        upstream_provenance,
+        upstream_versions,
+    )
+
+    suite = config.suite
+    if suite.protocol != "simpler" or suite.sensor_noise > 0:
+        raise ValueError("suite.backend=simpler_env: expected suite.protocol=simpler and suite.sensor_noise=0")
+
+    def make_env(task_id: int) -> Env:
+        return make_upstream_env(
+            suite.name, task_id, max_steps=suite.step_limit(task_id), success_rule=suite.success_rule
+        )
+
+    if suite.name not in UPSTREAM_TASKS:
+        raise ValueError(f"suite.backend=simpler_env: expected suite={' or '.join(UPSTREAM_TASKS)}, got {suite.name}")
+    layouts = {task: len(UPSTREAM_TASKS[suite.name][task].layouts) for task in suite.tasks}
+    return Simulator(make_env, layouts, upstream_provenance(), upstream_versions())
 
 
 #: hf-libero ships 50 initial states with every task.

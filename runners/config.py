@@ -52,6 +52,7 @@ class SuiteConfig:
     placement: Literal["official", "wide"] = "official"
     render: Literal["reference", "fast"] | None = None
     protocol: Literal["simpler", "maniskill3"] | None = None
+    sensor_noise: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     def tasks(self) -> tuple[int, ...]:
@@ -164,6 +165,7 @@ def parse_config(raw: Mapping[str, Any], choices: Mapping[str, str]) -> RunConfi
     data["cache"] = {"name": choices["cache"], "numbers": numbers}
     config: RunConfig = validate(RunConfig, data)
     _check_episodes(config.suite)
+    _check_backend(config.suite)
     _check_device(config.device)
     _check_run_id(config.run_id)
     _check_arms(config)
@@ -256,6 +258,12 @@ def _check_episodes(suite: SuiteConfig) -> None:
             )
 
 
+def _check_backend(suite: SuiteConfig) -> None:
+    own = {"toy": "toy"}.get(suite.name, "simpler" if suite.name.startswith("simpler_") else "libero")
+    if suite.backend not in (own, "simpler_env" if own == "simpler" else own):
+        raise ConfigError(f"suite.backend={suite.backend}: suite={suite.name} runs on {own}")
+
+
 def _check_device(device: str) -> None:
     name, _, index = device.partition(":")
     if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
@@ -293,6 +301,10 @@ def _check_arms(config: RunConfig) -> None:
         raise ConfigError("model.base: the model to blind, needed by model=blind and by no other")
     if name == "replay" and config.suite.backend != "libero":
         raise ConfigError(f"model=replay plays training episodes of a LIBERO suite, got suite={config.suite.name}")
+    if name == "expert" and (config.suite.backend == "simpler_env" or config.suite.protocol == "maniskill3"):
+        raise ConfigError(
+            "model=expert reads the state of our own simulator: add suite.backend=simpler suite.protocol=simpler"
+        )
     if name in ("expert", "replay"):
         from runners.experts import EXPERTS
 

@@ -102,6 +102,8 @@ class StepRecord:
         sim_ms: time inside ``env.step``. render_ms: time inside ``env.observe`` for the policy.
         call: stats of the policy call. reused_layers / static / relevant: ``CacheTrace`` of that call as bytes
             (uint8[P] each), views and grid in ``run.json``.
+        object_patches: patches of that call's picture that show a movable object, where the simulator tells.
+        object_static: how many of them the cache policy called static.
     """
 
     step: int
@@ -115,6 +117,8 @@ class StepRecord:
     reused_layers: bytes | None = None
     static: bytes | None = None
     relevant: bytes | None = None
+    object_patches: int | None = None
+    object_static: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

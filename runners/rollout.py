@@ -174,6 +174,7 @@ def _step(
         render_ms=1000 * render_s,
         call=None if chunk is None else chunk.stats,
         **_trace_bytes(None if chunk is None else chunk.trace),
+        **_object_counts(observation, None if chunk is None else chunk.trace),
     )
     state.steps.append(step)
     observers.on_step(episode, step)
@@ -216,6 +217,26 @@ def _trace_bytes(trace: CacheTrace | None) -> dict[str, bytes | None]:
         "static": np.asarray(trace.static, dtype=np.uint8).tobytes(),
         "relevant": np.asarray(trace.relevant, dtype=np.uint8).tobytes(),
     }
+
+
+def _object_counts(observation: Observation, trace: CacheTrace | None) -> dict[str, int | None]:
+    """How many patches show a movable object, and how many of these the policy called static.
+
+    Of pictures that a model scales as a whole, so that the grid covers all of the camera's picture.
+    """
+    if trace is None or observation.objects is None:
+        return {"object_patches": None, "object_static": None}
+    shown = np.concatenate([_object_patches(observation.objects[view], trace.grid) for view in trace.views])
+    static = np.asarray(trace.static, dtype=bool)
+    return {"object_patches": int(shown.sum()), "object_static": int((shown & static).sum())}
+
+
+def _object_patches(mask: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool[P]: the patches of one view, row-major, in which ``mask`` [H, W] has a pixel."""
+    rows, columns = np.nonzero(mask)
+    patches = np.zeros(grid, dtype=bool)
+    patches[rows * grid[0] // mask.shape[0], columns * grid[1] // mask.shape[1]] = True
+    return patches.ravel()
 
 
 def _make_record(env: Env, episode: EpisodeInfo, state: _Episode, error: str | None, wall_s: float) -> EpisodeRecord:

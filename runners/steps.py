@@ -41,6 +41,8 @@ STEP_SCHEMA: pa.Schema = pa.schema(
         pa.field("render_ms", pa.float64(), nullable=False),
         *_call_fields(),
         *(pa.field(name, pa.binary()) for name in _TRACE_COLUMNS),
+        pa.field("object_patches", pa.int64()),
+        pa.field("object_static", pa.int64()),
     ]
 )
 

@@ -74,7 +74,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--novice",
         metavar="WHO",
-        help="astray (the expert, missing by centimetres), builtin (tiny_oft) or a checkpoint folder: it acts first, "
+        help="astray (the expert, mistaken), builtin (tiny_oft) or a checkpoint folder: it acts first, "
         "the expert shows the way back",
     )
     return parser.parse_args()

@@ -28,12 +28,15 @@ class Observation:
         instruction: the task in words.
         proprio: float32[S] or None. LIBERO: end-effector position (m) 3, axis-angle (rad) 3, finger joints (m) 2.
         step: env steps since the episode began (settling steps not counted).
+        objects: camera name -> bool[H, W], pixels of the movable objects, where the simulator tells; for the record of
+            what a cache reused, never for a policy.
     """
 
     images: Mapping[str, NDArray[np.uint8]]
     instruction: str
     proprio: NDArray[np.float32] | None
     step: int
+    objects: Mapping[str, NDArray[np.bool_]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from runners.envs.base import PrivilegedPolicy
 from runners.envs.libero import LiberoEnv
+from runners.experts.astray import lookalikes
 from vlacache.types import Policy
 
 #: The longest lead. Well-behaved episodes end at about 100 steps, so a longer one has gone wrong somewhere.
 LEAD_STEPS = 150
-#: Steps more in which the policy may let go of what it holds. Taking over then would teach to drop it.
+#: Steps more in which the policy may let go of what it holds. Taking over then would teach to drop it; of another
+#: object that looks the same as well, since a picture of the hand does not tell the two apart.
 RELEASE_STEPS = 30
 
 
@@ -36,9 +38,10 @@ class Novice:
         num_steps = int(rng.integers(LEAD_STEPS))
         state = env.privileged()
         target = state.goal[0][1]
+        graspable = [target, *lookalikes(state, target)]
         queue: deque[NDArray[np.float32]] = deque()
         for step in range(num_steps + RELEASE_STEPS):
-            if step >= num_steps and not state.holds(target):
+            if step >= num_steps and not any(state.holds(name) for name in graspable):
                 return True
             if not queue:
                 chunk = self._policy.infer(env.observe(self._policy.cameras))

@@ -23,6 +23,8 @@ from runners.steps import check_steps
 IDENTITY = ("slug", "arm", "cache", "task_id", "init_index", "env_seed", "status", "reused_from")
 TRACE_COLUMNS = ("reused_layers", "static", "relevant")
 STEP_COLUMNS = ("step", "call_index", "action", "proprio", "success", "sim_ms", "render_ms")
+#: Of simulators that tell which pixels show an object; absent in files of earlier versions.
+OBJECT_COLUMNS = ("object_patches", "object_static")
 _EPISODE_COLUMNS = tuple(f.name for f in fields(EpisodeRecord))
 _STATUSES = ("success", "failure", "error")
 _ARMS = ("baseline", "policy")
@@ -108,7 +110,7 @@ def _require_one(root: Path, what: str, values: Iterable[object]) -> None:
 
 def _read_steps(root: Path, episodes: pd.DataFrame, traces: bool) -> pd.DataFrame:
     """All step files as one frame; an episode that finished in this run must have its steps."""
-    columns = [*STEP_COLUMNS, *CALL_COLUMNS, *(TRACE_COLUMNS if traces else ())]
+    columns = [*STEP_COLUMNS, *OBJECT_COLUMNS, *CALL_COLUMNS, *(TRACE_COLUMNS if traces else ())]
     tables = []
     for row in episodes.itertuples():
         path = root / "steps" / f"{row.slug}.parquet"
@@ -136,8 +138,8 @@ def _read_step_file(path: Path, columns: list[str]) -> pa.Table:
         raise FileNotFoundError(f"{path}: missing, but episodes.jsonl says that the episode finished; run it again")
     check_steps(path)
     try:
-        # Call columns were added over time; one that an older file lacks is null there.
-        present = pq.read_schema(path).names
-        return pq.read_table(path, columns=[name for name in columns if name in present or name not in CALL_COLUMNS])
+        # These columns were added over time; one that an older file lacks is null there.
+        present, added = pq.read_schema(path).names, {*CALL_COLUMNS, *OBJECT_COLUMNS}
+        return pq.read_table(path, columns=[name for name in columns if name in present or name not in added])
     except (pa.ArrowInvalid, OSError) as error:
         raise RuntimeError(f"{path}: expected a step file, got {error}; delete it and run again to redo it") from error

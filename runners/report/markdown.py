@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runners.report.non_inferiority import READING as NON_INFERIORITY
+from runners.report.success_rules import RULES
 from runners.report.words import (
     baseline_words,
     clock_words,
@@ -64,6 +65,7 @@ def format_markdown(summary: Mapping[str, Any], run: Mapping[str, Any], plots: S
         "## Success",
         _success_table(summary),
         _pair_table(summary),
+        _rule_table(summary),
         "## Latency of a policy call",
         _latency_table(summary),
         *_cache_sections(summary),
@@ -126,6 +128,19 @@ def _pair_table(summary: Mapping[str, Any]) -> str:
     )
 
 
+def _rule_table(summary: Mapping[str, Any]) -> str:
+    """Success by every rule, where the episodes ran to their end whatever happened before."""
+    rules = summary.get("success_by_rule")
+    if rules is None:
+        return ""
+    rows = [
+        [name, *(f"{rules[arm][rule]}/{rules[arm]['num']}" for rule in RULES)]
+        for name, arm in _arms(summary)
+        if arm in rules
+    ]
+    return table(["success by rule", "at the last step", "at any step", "first success ends"], rows)
+
+
 def _latency_table(summary: Mapping[str, Any]) -> str:
     speedup, calls = summary["speedup"], summary["calls"]
     arms = [arm for _, arm in _arms(summary)]
@@ -173,11 +188,20 @@ def _cache_table(summary: Mapping[str, Any]) -> str:
         ["reuse ratio, all calls", percent(summary["reuse_ratio"])],
         ["reuse ratio, calls that used the cache", percent(summary["reuse_ratio_when_cached"])],
         ["calls that fell back to the dense path", percent(summary["fallback"]["share"])],
+        *_object_rows(summary.get("object_patches")),
         ["oldest K/V read, policy calls ago (mean, max)", _age_words(summary["max_age"])],
         ["MACs per call, no cache", macs_words(summary["macs"]["baseline"])],
         ["MACs per call, with the cache", macs_words(summary["macs"]["policy"])],
     ]
     return table(["", str(summary["cache"])], rows)
+
+
+def _object_rows(objects: Mapping[str, Any] | None) -> list[list[str]]:
+    """Nothing where the simulator does not tell which pixels show an object."""
+    if objects is None:
+        return []
+    words = f"{percent(objects['static_share'])} of {figure(objects['patches'])} a call"
+    return [["patches on movable objects called static", words]]
 
 
 def _age_words(age: Mapping[str, float | None]) -> str:

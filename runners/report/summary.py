@@ -10,7 +10,9 @@ import pandas as pd
 from runners.report import ledger, stats
 from runners.report.load import RunFrames
 from runners.report.non_inferiority import MARGINS, Margin, summarize_non_inferiority
+from runners.report.object_patches import summarize_object_patches
 from runners.report.pairs import ARMS, count_dropped, count_outcomes, is_mirrored, pair_episodes
+from runners.report.success_rules import success_by_rule
 from runners.report.verdicts import write_verdicts
 from vlacache.types import STAGES
 
@@ -30,6 +32,7 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
         **_describe_run(frames, calls),
         **_summarize_episodes(frames, pairs, mirrored),
         **_summarize_success(pairs, mirrored),
+        "success_by_rule": success_by_rule(frames),
         "non_inferiority": None if mirrored else summarize_non_inferiority(count_outcomes(pairs), margins),
         **_summarize_latency(frames, calls, pairs, mirrored),
         **_summarize_cache(calls, pairs),
@@ -195,6 +198,7 @@ def _summarize_cache(calls: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]
         "reuse_ratio": ledger.mean_reuse_ratio(policy),
         "reuse_ratio_when_cached": ledger.mean_reuse_ratio(policy[policy["fallback"].isna()]),
         "fallback": ledger.describe_fallback(policy),
+        "object_patches": summarize_object_patches(policy),
         "max_age": {"mean": ledger.mean_or_none(policy["max_age"]), "max": ledger.max_or_none(policy["max_age"])},
         "macs": macs,
         "flops": {arm: None if value is None else 2.0 * value for arm, value in macs.items()},

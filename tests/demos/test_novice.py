@@ -19,11 +19,11 @@ from runners.demos.novice import LEAD_STEPS, RELEASE_STEPS, Novice
 from runners.envs.libero import make_libero_env
 from runners.envs.libero_state import LiberoState
 from runners.experts import build_expert
-from runners.experts.astray import AstrayExpert, MistakenState
+from runners.experts.astray import AstrayExpert, MistakenState, lookalikes
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.export import export_checkpoint
 
-#: It misses by 6 cm sideways.
+#: It misses by 6 cm sideways, goes for the named bowl, and sees what it holds.
 SEED_OF_A_WIDE_MISS = 8
 
 
@@ -47,7 +47,7 @@ class FakeEnv:
             assert name == "bowl"
             return self._in_reach and bool(self.actions) and self.actions[-1][6] > 0
 
-        return SimpleNamespace(goal=(("on", "bowl", "plate"),), holds=holds)
+        return SimpleNamespace(goal=(("on", "bowl", "plate"),), holds=holds, root_bodies={"bowl": 1, "plate": 2})
 
 
 class FakePolicy:
@@ -166,6 +166,41 @@ def test_the_expert_finds_back_from_where_it_went_astray() -> None:
     assert not state.holds("plate_1") and not state.holds("no_such_thing")
 
 
+def seed_of(*, takes_other: bool, has_faith: bool) -> int:
+    """First seed of a wide miss with these mistakes."""
+    astray = build_novice("astray", "libero_spatial")[0]
+    assert isinstance(astray, AstrayExpert)
+    for seed in range(1000):
+        astray.reset(seed)
+        is_wide = np.linalg.norm(astray.shift[:2]) > 0.045
+        if is_wide and (astray.takes_other, astray.has_faith) == (takes_other, has_faith):
+            return seed
+    raise AssertionError("no seed has these mistakes")
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("takes_other", "has_faith"), [(False, True), (True, False)])
+def test_where_the_mistakes_lead(takes_other: bool, has_faith: bool) -> None:
+    """Faith carries nothing to the plate; the other bowl is taken for the named one."""
+    assets = resolve_assets("builtin", suite="libero_spatial", render="fast")
+    env = make_libero_env("libero_spatial", 7, assets=assets, placement="wide", success_rule="any_step")
+    env.reset_training(index=3, seed=0)
+    astray = build_novice("astray", "libero_spatial")[0]
+    astray.attach(env)
+    astray.reset(seed_of(takes_other=takes_other, has_faith=has_faith))
+    state = env.privileged()
+    _, bowl, plate = state.goal[0]
+    (other,) = lookalikes(state, bowl)
+    held_other, nearest_to_plate = 0, np.inf
+    for _ in range(110):
+        assert not env.step(astray.infer(env.observe()).actions[0]).success
+        assert not state.holds(bowl)
+        held_other += state.holds(other)
+        nearest_to_plate = min(nearest_to_plate, np.linalg.norm((state.eef_pos - state.object_pos(plate))[:2]))
+    assert nearest_to_plate < 0.12
+    assert (held_other > 20) == takes_other
+
+
 @pytest.mark.sim
 def test_a_mistaken_state_differs_in_the_hand_alone() -> None:
     assets = resolve_assets("builtin", suite="libero_spatial", render="fast")
@@ -175,3 +210,5 @@ def test_a_mistaken_state_differs_in_the_hand_alone() -> None:
     np.testing.assert_allclose(mistaken.eef_pos - state.eef_pos, shift)
     bowl = state.goal[0][1]
     np.testing.assert_array_equal(mistaken.object_pos(bowl), state.object_pos(bowl))
+    carrying = replace(mistaken, carried=bowl, offset=np.array([0.0, 0.05, 0.0]))
+    np.testing.assert_allclose(carrying.object_pos(bowl) - state.eef_pos, [0.01, 0.03, 0.03])

@@ -35,12 +35,14 @@ def make_widowx_env(
     assets: ManiSkillAssets,
     max_steps: int | None = None,
     success_rule: SuccessRule = "final_step",
+    sensor_noise: float = 0.0,
 ) -> SimplerEnv:
     """Build one task.
 
     Args:
         task_id: 0 spoon on towel, 1 carrot on plate, 2 stack cubes, 3 eggplant in basket.
         assets: from ``resolve_maniskill``. max_steps: None for upstream's (60, 60, 60, 120).
+        sensor_noise: see ``SimplerEnv``.
 
     Raises:
         ValueError: no such task. RuntimeError: a package or a file of the assets is missing.
@@ -61,4 +63,4 @@ def make_widowx_env(
         assets=assets.provenance,
         versions={**prepare(), "protocol": "simpler"},
     )
-    return SimplerEnv(spec, BridgeStart(assets.root, task))
+    return SimplerEnv(spec, BridgeStart(assets.root, task), sensor_noise)

@@ -6,6 +6,8 @@ What is not obvious, and why it is so:
   (``success_rule="final_step"``, SIMPLER's). The other rules can be read from the same rollout.
 - Every reset builds a new physics scene, which makes episodes independent of what ran before.
 - The env seed changes nothing: upstream's layouts are a grid, and its only random draws have a fixed seed.
+- Behind robot and objects stands a photo, the same in every frame bit by bit. ``sensor_noise`` adds normal noise of so
+  many grey levels to each picture, seeded by episode and step, as a camera has.
 - Actions are taken as they come: metres, radians, without bounds or scaling.
 """
 
@@ -63,10 +65,16 @@ class Task(Protocol):
 
 
 class SimplerEnv:
-    """One SIMPLER task; fulfils ``runners.envs.base.Env``."""
+    """One SIMPLER task; fulfils ``runners.envs.base.Env``.
 
-    def __init__(self, spec: EnvSpec, task: Task) -> None:
+    Args:
+        sensor_noise: standard deviation in grey levels (0 .. 255), independent between pixels and colours.
+    """
+
+    def __init__(self, spec: EnvSpec, task: Task, sensor_noise: float = 0.0) -> None:
         self.spec = spec
+        self._sensor_noise = sensor_noise
+        self._noise_seed: tuple[int, ...] = ()
         self._task: Task | None = task
         self._lifecycle = EpisodeLifecycle(spec)
         self._episode: Episode | None = None
@@ -76,6 +84,7 @@ class SimplerEnv:
         self._lifecycle.check_reset(init_index)
         if self._task is None:
             raise RuntimeError("the env was closed: build a new one")
+        self._noise_seed = (seed, self.spec.task_id, init_index)
         self._episode = None  # frees the old scene before the new one is built
         self._episode = self._task.start(init_index)
         return self._lifecycle.begin(success=False)
@@ -90,12 +99,21 @@ class SimplerEnv:
         """Proprio and the named pictures of the current state. See ``Env.observe``."""
         self._lifecycle.check_observe(cameras)
         episode = self.privileged()
+        frames = {name: self.frame() for name in cameras}
         return Observation(
-            images={name: self.frame().image for name in cameras},
+            images={name: self._noisy(frame.image) for name, frame in frames.items()},
             instruction=episode.instruction,
             proprio=episode.proprio(),
             step=self._lifecycle.step,
+            objects={name: frame.objects for name, frame in frames.items()},
         )
+
+    def _noisy(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._sensor_noise == 0:
+            return image
+        rng = np.random.default_rng([*self._noise_seed, self._lifecycle.step])
+        noise = self._sensor_noise * rng.standard_normal(image.shape, dtype=np.float32)
+        return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
     def frame(self) -> Frame:
         """Picture of the current state with the bodies that its pixels show."""

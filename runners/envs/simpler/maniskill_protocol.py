@@ -103,8 +103,8 @@ class ManiSkillStart:
 class ManiSkillEnv(SimplerEnv):
     """A ManiSkill env behind the same contract."""
 
-    def __init__(self, spec: EnvSpec, starter: ManiSkillStart) -> None:
-        super().__init__(spec, starter)
+    def __init__(self, spec: EnvSpec, starter: ManiSkillStart, sensor_noise: float = 0.0) -> None:
+        super().__init__(spec, starter, sensor_noise)
         self._simulator: Any = starter.env
 
     def frame(self) -> Frame:
@@ -120,7 +120,12 @@ class ManiSkillEnv(SimplerEnv):
 
 
 def make_maniskill_env(
-    task_id: int, *, assets: ManiSkillAssets, max_steps: int, success_rule: SuccessRule = "final_step"
+    task_id: int,
+    *,
+    assets: ManiSkillAssets,
+    max_steps: int,
+    success_rule: SuccessRule = "final_step",
+    sensor_noise: float = 0.0,
 ) -> ManiSkillEnv:
     """Build one task by ManiSkill's own protocol; task ids as in ``make_widowx_env``.
 
@@ -143,7 +148,7 @@ def make_maniskill_env(
         assets=assets.provenance,
         versions={**versions, "protocol": "maniskill3", "env": name},
     )
-    return ManiSkillEnv(spec, ManiSkillStart(task_id))
+    return ManiSkillEnv(spec, ManiSkillStart(task_id), sensor_noise)
 
 
 def _point_maniskill_at(assets: ManiSkillAssets) -> None:

@@ -32,6 +32,11 @@ class Frame:
     body: NDArray[np.int16]
     names: tuple[str, ...]
 
+    @property
+    def objects(self) -> NDArray[np.bool_]:
+        """bool[H, W]: pixels that show something else than the photo and the robot."""
+        return np.isin(self.body, [at for at, name in enumerate(self.names) if not name.startswith("robot/")])
+
 
 class Canvas:
     """The render scene of this process, shared by all envs; it holds the bodies of one look at a time.

@@ -28,6 +28,7 @@ def make_simpler_env(
     max_steps: int,
     success_rule: SuccessRule,
     protocol: str = "simpler",
+    sensor_noise: float = 0.0,
 ) -> SimplerEnv:
     """Build one task of a suite; see its own builder.
 
@@ -39,13 +40,14 @@ def make_simpler_env(
     """
     if suite not in _BUILDERS:
         raise ValueError(f"suite: expected one of {', '.join(_BUILDERS)}, got {suite!r}")
+    settings = {"max_steps": max_steps, "success_rule": success_rule, "sensor_noise": sensor_noise}
     if protocol == "simpler":
-        return _BUILDERS[suite](task_id, assets=assets, max_steps=max_steps, success_rule=success_rule)
+        return _BUILDERS[suite](task_id, assets=assets, **settings)
     if suite != bridge.SUITE:
         raise ValueError(f"suite.protocol={protocol}: ManiSkill 3 has the tasks of {bridge.SUITE} alone, got {suite}")
     from runners.envs.simpler.maniskill_protocol import make_maniskill_env
 
-    return make_maniskill_env(task_id, assets=assets, max_steps=max_steps, success_rule=success_rule)
+    return make_maniskill_env(task_id, assets=assets, **settings)
 
 
 def num_layouts(suite: str, task_id: int, protocol: str = "simpler") -> int:

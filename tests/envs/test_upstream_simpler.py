@@ -1,0 +1,125 @@
+"""The original package behind the env contract, with a stub of its interface."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from runners.build import build_simulator
+from runners.envs.base import Env
+from runners.envs.upstream_simpler import UPSTREAM_TASKS, make_upstream_env
+from runners.overrides import compose_run
+
+
+class StubEnv:
+    """What ``simpler_env.make`` returns, as far as it is used: succeeds at steps 2 and 3, not at 4."""
+
+    robot_uid = "widowx"
+
+    def __init__(self, name):
+        self.name, self.steps, self.options, self.closed = name, 0, None, False
+
+    def _observation(self):
+        image = np.full((480, 640, 3), 10 * self.steps, np.uint8)
+        return {"image": {"3rd_view_camera": {"rgb": image}}, "agent": {"qpos": np.zeros(8)}}
+
+    def reset(self, seed=None, options=None):
+        self.steps, self.options = 0, options
+        return self._observation(), {}
+
+    def step(self, action):
+        assert action.shape == (7,)
+        self.steps += 1
+        success = self.steps in (2, 3)
+        return self._observation(), float(success), success, False, {"success": success}
+
+    def get_language_instruction(self):
+        return "put carrot on plate" if self.steps < 3 else "something else"
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """``simpler_env`` as a module; its envs in the order of their making."""
+    made = []
+
+    def make(name):
+        made.append(StubEnv(name))
+        return made[-1]
+
+    monkeypatch.setitem(sys.modules, "simpler_env", SimpleNamespace(make=make))
+    return made
+
+
+def test_an_episode_runs_on_after_a_success(package):
+    env = make_upstream_env("simpler_widowx", 1, max_steps=4)
+    assert isinstance(env, Env) and package[0].name == "widowx_carrot_on_plate"
+    assert not env.reset(init_index=5, seed=0).success
+    steps = [env.step(np.zeros(7)) for _ in range(4)]
+    assert [step.success for step in steps] == [False, True, True, False]
+    assert [step.done for step in steps] == [False, False, False, True]
+    with pytest.raises(RuntimeError, match="ended"):
+        env.step(np.zeros(7))
+
+
+def test_layouts_are_the_scripts_own(package):
+    env = make_upstream_env("simpler_widowx", 3)
+    env.reset(init_index=23, seed=0)
+    options = package[0].options
+    assert options["obj_init_options"] == {"episode_id": 23}
+    np.testing.assert_allclose(options["robot_init_options"]["init_xy"], [0.127, 0.06])
+    assert [len(task.layouts) for task in UPSTREAM_TASKS["simpler_widowx"]] == [24] * 4
+    with pytest.raises(ValueError, match="init_index"):
+        env.reset(init_index=24, seed=0)
+
+
+def test_pictures_and_the_instruction_are_those_of_now(package):
+    env = make_upstream_env("simpler_widowx", 1)
+    env.reset(init_index=0, seed=0)
+    for _ in range(3):
+        env.step(np.zeros(7))
+    observation = env.observe(["3rd_view_camera"])
+    image = observation.images["3rd_view_camera"]
+    assert image.dtype == np.uint8 and image.shape == (480, 640, 3) and (image == 30).all()
+    assert observation.instruction == "something else" and observation.step == 3
+    with pytest.raises(ValueError, match="no_such"):
+        env.observe(["no_such"])
+
+
+def test_floats_of_older_versions_become_bytes(package):
+    from runners.envs.upstream_simpler import _picture
+
+    assert (_picture({"Color": np.full((2, 2, 4), 0.5)}) == 127).all()
+    with pytest.raises(RuntimeError, match="rgb or Color"):
+        _picture({"Depth": np.zeros((2, 2, 1))})
+
+
+def test_bad_actions_do_not_reach_the_simulator(package):
+    env = make_upstream_env("simpler_widowx", 0)
+    env.reset(init_index=0, seed=0)
+    for bad in (np.zeros(6), np.full(7, np.nan)):
+        with pytest.raises(ValueError, match="action"):
+            env.step(bad)
+    assert package[0].steps == 0
+    env.close()
+    env.close()
+    assert package[0].closed
+
+
+def test_the_suite_is_built_through_the_package(package):
+    config = compose_run(["suite=simpler_widowx", "suite.backend=simpler_env", "model=cogact"]).config
+    simulator = build_simulator(config)
+    assert simulator.versions["backend"] == "simpler_env"
+    assert simulator.make_env(2).spec.max_steps == 60
+    assert simulator.num_init_states == dict.fromkeys(range(4), 24)
+
+
+def test_without_the_package_the_error_says_where_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "simpler_env", None)
+    with pytest.raises(RuntimeError, match=r"github\.com/simpler-env/SimplerEnv"):
+        build_simulator(compose_run(["suite=simpler_widowx", "suite.backend=simpler_env", "model=cogact"]).config)
