@@ -38,6 +38,7 @@ def make_google_env(
     assets: ManiSkillAssets,
     max_steps: int | None = None,
     success_rule: SuccessRule = "final_step",
+    sensor_noise: float = 0.0,
 ) -> SimplerEnv:
     """Build one task.
 
@@ -45,6 +46,7 @@ def make_google_env(
         suite: ``simpler_google_vm`` or ``simpler_google_va``. task_id: 0-2 pick coke can (horizontal, vertical,
             standing), 3 move near, 4-6 open and 7-9 close the top, middle and bottom drawer, 10 place apple.
         assets: from ``resolve_maniskill``. max_steps: None for upstream's (80, 113 for drawers, 200 for the apple).
+        sensor_noise: see ``SimplerEnv``.
 
     Raises:
         ValueError: no such task. RuntimeError: a package or a file of the assets is missing.
@@ -66,7 +68,7 @@ def make_google_env(
         assets=_marked(assets, suite, task, task_id),
         versions={**prepare(), "protocol": "simpler", "shader": "raster"},
     )
-    return SimplerEnv(spec, GoogleStart(assets.root, suite, task_id))
+    return SimplerEnv(spec, GoogleStart(assets.root, suite, task_id), sensor_noise=sensor_noise)
 
 
 def _marked(assets: ManiSkillAssets, suite: str, task: GoogleTask, task_id: int) -> AssetProvenance:

@@ -1,6 +1,6 @@
 """Time a Google robot control step: all of it, and what is not its 171 physics substeps.
 
-    python scripts/bench_simpler.py            # tasks 0, 3, 4 and 10 of simpler_google_vm
+    python scripts/bench_simpler_google.py     # tasks 0, 3, 4 and 10 of simpler_google_vm
 
 The second number comes from the same actions with a physics step that does nothing. Processor time, so that other jobs
 on the machine count little.
