@@ -61,6 +61,7 @@ class GoogleEpisode:
         self.cabinet = add_surroundings(self.scene, root, layout)
         self.objects = self._add_objects(root)
         self.robot.set_state(START_QPOS)
+        self.robot.drive_to(range(len(START_QPOS)), np.array(START_QPOS))  # nothing else ever commands the head
         self.robot.set_base_pose(base_pose(*layout.robot))
         if self.cabinet is not None:
             self.cabinet.set_opening(task.drawer, 0.0 if task.opens else START_OPEN)

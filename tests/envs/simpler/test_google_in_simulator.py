@@ -64,6 +64,15 @@ class TestController:
         assert turned[2] > 0.08
         assert np.abs(turned[:2]).max() < 0.02
 
+    def test_head_and_so_the_camera_stay(self, maniskill: ManiSkillAssets) -> None:
+        episode = start(maniskill, OPEN_TOP)
+        before = episode.robot.links["link_camera"].entity_pose
+        for _ in range(5):
+            episode.step(action(x=0.03))
+        after = episode.robot.links["link_camera"].entity_pose
+        np.testing.assert_allclose(after.p, before.p, atol=3e-4)
+        assert abs(float(np.dot(after.q, before.q))) > 1 - 1e-6
+
     def test_gripper_closes_to_its_stop_and_opens(self, maniskill: ManiSkillAssets) -> None:
         episode = start(maniskill, OPEN_TOP)
         for _ in range(6):
