@@ -166,6 +166,14 @@ def test_second_instruction_follows_one_step_after_the_hundredth(maniskill: Mani
     assert seen[101] == (True, "place apple into top drawer")
 
 
+def test_record_gets_the_instruction_of_the_layout(maniskill: ManiSkillAssets) -> None:
+    from runners.envs.simpler.google import make_google_env
+
+    env = make_google_env("simpler_google_vm", NEAR, assets=maniskill)
+    env.reset(init_index=27, seed=0)
+    assert env.spec.instruction == env.observe().instruction == "move redbull can near apple"
+
+
 def test_missing_stage_names_its_file(maniskill: ManiSkillAssets) -> None:
     from runners.envs.simpler.google import make_google_env
     from runners.envs.simpler.google_tasks import task_layouts
