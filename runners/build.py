@@ -149,9 +149,9 @@ def _simpler(config: RunConfig) -> Simulator:
 
 def _upstream_simpler(config: RunConfig) -> Simulator:
     from runners.envs.upstream_simpler import (
-        UPSTREAM_TASKS,
         make_upstream_env,
         upstream_provenance,
+        upstream_tasks,
         upstream_versions,
     )
 
@@ -164,9 +164,8 @@ def _upstream_simpler(config: RunConfig) -> Simulator:
             suite.name, task_id, max_steps=suite.step_limit(task_id), success_rule=suite.success_rule
         )
 
-    if suite.name not in UPSTREAM_TASKS:
-        raise ValueError(f"suite.backend=simpler_env: expected suite={' or '.join(UPSTREAM_TASKS)}, got {suite.name}")
-    layouts = {task: len(UPSTREAM_TASKS[suite.name][task].layouts) for task in suite.tasks}
+    tasks = upstream_tasks(suite.name)
+    layouts = {task: len(tasks[task].layouts) for task in suite.tasks}
     return Simulator(make_env, layouts, upstream_provenance(), upstream_versions())
 
 

@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,73 +21,122 @@ from numpy.typing import NDArray
 from runners.envs.base import AssetProvenance, EnvSpec, SuccessRule, TimeStep
 from runners.envs.lifecycle import EpisodeLifecycle
 from runners.envs.simpler.bridge_tasks import BRIDGE_TASKS, BridgeTask
-from vlacache.types import SIMPLER_WIDOWX_ACTION_SPEC, ActionSpec, Observation
+from runners.envs.simpler.google_tasks import GOOGLE_TASKS, VA_SUITE, VM_SUITE
+from runners.envs.upstream_google import CAMERA as GOOGLE_CAMERA
+from runners.envs.upstream_google import episodes, first_instruction
+from vlacache.types import SIMPLER_GOOGLE_ACTION_SPEC, SIMPLER_WIDOWX_ACTION_SPEC, ActionSpec, Observation
 
 PACKAGE = "simpler_env"
+WIDOWX_SUITE = "simpler_widowx"
 #: Names of the pictures in upstream's observations; older versions call them ``Color`` (floats in 0 .. 1).
 PICTURE_KEYS = ("rgb", "Color")
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamTask:
-    """One task as the package names and resets it.
+@dataclass(frozen=True)
+class UpstreamLayout:
+    """One initial state.
 
     Attributes:
-        name: for ``simpler_env.make``. layouts: ``options`` of ``reset`` for each initial state.
+        options: of ``reset``. env: for ``simpler_env.make``, or, with ``keywords``, an id for its environment builder.
+        photo: file below the package's ``real_inpainting`` folder, shown behind robot and objects.
     """
 
-    name: str
+    options: Mapping[str, Any]
+    env: str
+    keywords: Mapping[str, Any] | None = None
+    photo: str | None = None
+
+    def build(self) -> Any:
+        """The package's env for this layout."""
+        if self.keywords is None:
+            return _package().make(self.env)
+        builder = importlib.import_module(f"{PACKAGE}.utils.env.env_builder")
+        photo: dict[str, str] = {}
+        if self.photo is not None:
+            assets = importlib.import_module("mani_skill2_real2sim").ASSET_DIR
+            photo["rgb_overlay_path"] = str(assets / "real_inpainting" / self.photo)
+        return builder.build_maniskill2_env(self.env, **self.keywords, **photo)
+
+    def is_built_like(self, other: UpstreamLayout) -> bool:
+        """Whether both are layouts of one env."""
+        return (self.env, self.keywords, self.photo) == (other.env, other.keywords, other.photo)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTask:
+    """One task; ``instruction`` is that of its first layout."""
+
     instruction: str
     control_hz: int
     max_steps: int
     camera: str
     action_spec: ActionSpec
-    layouts: Sequence[Mapping[str, Any]]
+    layouts: Sequence[UpstreamLayout]
 
 
 def _widowx(name: str, task: BridgeTask) -> UpstreamTask:
     x, y, _ = task.setup.base_position
     robot = {"init_xy": np.array([x, y]), "init_rot_quat": np.array([0.0, 0.0, 0.0, 1.0])}
     layouts = [
-        {"robot_init_options": robot, "obj_init_options": {"episode_id": index}} for index in range(len(task.layouts))
+        UpstreamLayout({"robot_init_options": robot, "obj_init_options": {"episode_id": index}}, name)
+        for index in range(len(task.layouts))
     ]
-    return UpstreamTask(
-        name, task.instruction, 5, task.max_steps, "3rd_view_camera", SIMPLER_WIDOWX_ACTION_SPEC, layouts
-    )
+    return UpstreamTask(task.instruction, 5, task.max_steps, "3rd_view_camera", SIMPLER_WIDOWX_ACTION_SPEC, layouts)
 
 
-#: Suite -> its tasks by id.
-UPSTREAM_TASKS: dict[str, tuple[UpstreamTask, ...]] = {
-    "simpler_widowx": tuple(
-        _widowx(name, task)
-        for name, task in zip(
-            (
-                "widowx_spoon_on_towel",
-                "widowx_carrot_on_plate",
-                "widowx_stack_cube",
-                "widowx_put_eggplant_in_basket",
-            ),
-            BRIDGE_TASKS,
-            strict=True,
-        )
-    )
-}
+def _google(suite: str, task_id: int) -> UpstreamTask:
+    layouts = [
+        UpstreamLayout(options, name, keywords, photo) for name, keywords, photo, options in episodes(suite, task_id)
+    ]
+    max_steps = GOOGLE_TASKS[task_id].max_steps
+    instruction = first_instruction(suite, task_id)
+    return UpstreamTask(instruction, 3, max_steps, GOOGLE_CAMERA, SIMPLER_GOOGLE_ACTION_SPEC, layouts)
+
+
+_WIDOWX_NAMES = (
+    "widowx_spoon_on_towel",
+    "widowx_carrot_on_plate",
+    "widowx_stack_cube",
+    "widowx_put_eggplant_in_basket",
+)
+#: Suites that the package has.
+UPSTREAM_SUITES: tuple[str, ...] = (WIDOWX_SUITE, VM_SUITE, VA_SUITE)
+
+
+@cache
+def upstream_tasks(suite: str) -> tuple[UpstreamTask, ...]:
+    """The tasks of a suite by id.
+
+    Raises:
+        ValueError: no such suite.
+    """
+    if suite not in UPSTREAM_SUITES:
+        raise ValueError(f"suite.backend={PACKAGE}: expected suite={' or '.join(UPSTREAM_SUITES)}, got {suite}")
+    if suite == WIDOWX_SUITE:
+        return tuple(_widowx(name, task) for name, task in zip(_WIDOWX_NAMES, BRIDGE_TASKS, strict=True))
+    return tuple(_google(suite, task_id) for task_id in range(len(GOOGLE_TASKS)))
 
 
 class UpstreamEnv:
     """One task of the original package; fulfils ``runners.envs.base.Env``, but for rendering on demand."""
 
-    def __init__(self, spec: EnvSpec, task: UpstreamTask, simulator: Any) -> None:
+    def __init__(self, spec: EnvSpec, task: UpstreamTask) -> None:
         self.spec = spec
         self._task = task
-        self._simulator = simulator
+        self._built = task.layouts[0]
+        self._simulator = self._built.build()
         self._lifecycle = EpisodeLifecycle(spec)
         self._observation: Mapping[str, Any] = {}
 
     def reset(self, *, init_index: int, seed: int) -> TimeStep:
         """Start layout ``init_index``; upstream draws nothing, so ``seed`` changes nothing. See ``Env.reset``."""
         self._lifecycle.check_reset(init_index)
-        self._observation, _ = self.privileged().reset(options=dict(self._task.layouts[init_index]))
+        layout = self._task.layouts[init_index]
+        simulator = self.privileged()
+        if not layout.is_built_like(self._built):
+            simulator.close()
+            self._built, self._simulator = layout, layout.build()
+        self._observation, _ = self._simulator.reset(options=dict(layout.options))
         return self._lifecycle.begin(success=False)
 
     def step(self, action: NDArray[np.floating]) -> TimeStep:
@@ -130,9 +180,7 @@ def make_upstream_env(
     Raises:
         ValueError: no such suite or task. RuntimeError: the package is not installed.
     """
-    if suite not in UPSTREAM_TASKS:
-        raise ValueError(f"suite.backend={PACKAGE}: expected suite={' or '.join(UPSTREAM_TASKS)}, got {suite}")
-    tasks = UPSTREAM_TASKS[suite]
+    tasks = upstream_tasks(suite)
     if not 0 <= task_id < len(tasks):
         raise ValueError(f"suite.task_ids: {suite} has tasks 0 .. {len(tasks) - 1}, got {task_id}")
     task = tasks[task_id]
@@ -149,7 +197,7 @@ def make_upstream_env(
         assets=upstream_provenance(),
         versions=upstream_versions(),
     )
-    return UpstreamEnv(spec, task, _package().make(task.name))
+    return UpstreamEnv(spec, task)
 
 
 def upstream_versions() -> dict[str, str]:

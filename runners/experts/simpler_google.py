@@ -25,13 +25,13 @@ MAX_WAY, MAX_TURN = 0.05, 0.25
 #: A waypoint is reached at this distance (m) and angle (rad), or given up after so many steps.
 NEAR, ALIGNED, PATIENCE = 0.012, 0.12, 14
 CLOSING_STEPS, OPENING_STEPS = 4, 3
-#: The wrist reaches the table with the tool leaning forward by this angle, rad.
-LEAN = 0.6
+#: Angle (rad) at which the tool leans forward over the table, and to reach a drawer from farther away.
+LEAN, FAR_LEAN = 0.6, 0.8
 
 
-def _leaning(opening: Vector) -> Rotation:
+def _leaning(opening: Vector, lean: float = LEAN) -> Rotation:
     """Tool pointing down and forward (the robot faces -x), fingers opening along ``opening`` (horizontal)."""
-    forward_down = np.array([-np.sin(LEAN), 0.0, -np.cos(LEAN)])
+    forward_down = np.array([-np.sin(lean), 0.0, -np.cos(lean)])
     x = np.cross(opening, forward_down)
     x /= np.linalg.norm(x)
     return Rotation.from_matrix(np.column_stack([x, np.cross(forward_down, x), forward_down]))
@@ -39,6 +39,7 @@ def _leaning(opening: Vector) -> Rotation:
 
 #: Fingers to the left and right of an object, or before and behind it.
 ASIDE, ALONG = _leaning(np.array([0.0, 1.0, 0.0])), _leaning(np.array([1.0, 0.0, 0.0]))
+HOOKING = _leaning(np.array([0.0, 1.0, 0.0]), FAR_LEAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _grip(episode: GoogleEpisode, name: str) -> tuple[Vector, Rotation]:
     """Where and how to take an object: across its long side, a standing one above its middle."""
     entity = episode.objects[name]
     axis = _rotation(entity.pose.q).apply([0.0, 1.0, 0.0])  # cans and bottles are modelled along y
-    above = 0.03 if abs(axis[2]) > 0.5 else 0.006
+    above = 0.03 if abs(axis[2]) > 0.5 else -0.004
     lies_aside = abs(axis[2]) <= 0.5 and abs(axis[1]) > abs(axis[0])
     return np.asarray(entity.pose.p) + [0.0, 0.0, above], ALONG if lies_aside and _is_long(name) else ASIDE
 
@@ -148,17 +149,21 @@ def _front(episode: GoogleEpisode, drawer: str) -> Vector:
 FRONT_X = 0.305
 
 
+#: Pulled along a line that the panel keeps the tool from reaching: it stays pressed down. m over the panel's middle.
+PULL_LOW = 0.03
+
+
 def _open(episode: GoogleEpisode) -> Iterator[Waypoint]:
     """Closed fingers over the panel's upper edge, down behind it, and back. The handles have no contacts."""
     drawer = episode.task.drawer
-    rotation = ASIDE
+    rotation = HOOKING
     front = _front(episode, drawer)
     yield Waypoint(front + [0.13, 0.0, 0.17], rotation, CLOSE, patience=30)
     yield Waypoint(front + [0.03, 0.0, 0.115], rotation, KEEP)
     yield Waypoint(front + [-0.02, 0.0, 0.10], rotation, KEEP)
     yield Waypoint(front + [-0.03, 0.0, 0.062], rotation, KEEP)
     for reach in (0.06, 0.13, 0.20, 0.25):
-        yield Waypoint(front + [reach, 0.0, 0.062], rotation, KEEP, patience=8)
+        yield Waypoint(front + [reach, 0.0, PULL_LOW], rotation, KEEP, patience=8)
 
 
 def _close(episode: GoogleEpisode) -> Iterator[Waypoint]:

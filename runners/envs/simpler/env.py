@@ -14,6 +14,7 @@ What is not obvious, and why it is so:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,6 +88,8 @@ class SimplerEnv:
         self._noise_seed = (seed, self.spec.task_id, init_index)
         self._episode = None  # frees the old scene before the new one is built
         self._episode = self._task.start(init_index)
+        # Move-near names other objects in each layout; the record has the instruction that the episode began with.
+        self.spec = replace(self.spec, instruction=self._episode.instruction)
         return self._lifecycle.begin(success=False)
 
     def step(self, action: NDArray[np.floating]) -> TimeStep:

@@ -22,10 +22,10 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 from ruckig import InputParameter, Result, Ruckig, Trajectory
-from scipy.spatial.transform import Rotation
 
 from runners.envs.simpler.google_robot import ARM, FINGERS, NUM_SUBSTEPS, SIM_HZ
 from runners.envs.simpler.robot import Robot
+from runners.envs.simpler.rotations import quaternion_of
 
 Vector = NDArray[np.float64]
 
@@ -104,8 +104,8 @@ def shifted_pose(position: Vector, quat_wxyz: Vector, delta: Vector) -> tuple[Ve
     Returns:
         Position float64[3] and orientation wxyz float64[4].
     """
-    turned = Rotation.from_rotvec(delta[3:6]) * Rotation.from_quat(quat_wxyz, scalar_first=True)
-    return position + delta[:3], turned.as_quat(scalar_first=True)
+    turn = sapien.Pose(q=quaternion_of(delta[3:6])) * sapien.Pose(q=quat_wxyz)
+    return position + delta[:3], np.asarray(turn.q, dtype=np.float64)
 
 
 #: Target position and orientation (wxyz) of the tcp in the base's frame -> goal float64[J] of the arm, or None.
@@ -166,6 +166,8 @@ class GoogleController:
         self._robot = robot
         self._arm = ArmController(self._solve)
         self._gripper = GripperController(robot.limits[list(FINGERS)], robot.qpos[list(FINGERS)])
+        self._set_targets, _ = robot.drives_of(ARM + FINGERS)
+        _, self._set_velocities = robot.drives_of(FINGERS)
         self._targets: list[list[float]] = []
         self._velocities: list[list[float]] = []
 
@@ -189,7 +191,10 @@ class GoogleController:
 
     def drive(self, substep: int) -> None:
         """Set the drives for physics step ``substep``, 1 .. 171."""
-        self._robot.follow(ARM + FINGERS, self._targets[substep], FINGERS, self._velocities[substep])
+        for set_target, target in zip(self._set_targets, self._targets[substep], strict=True):
+            set_target(target)
+        for set_velocity, velocity in zip(self._set_velocities, self._velocities[substep], strict=True):
+            set_velocity(velocity)
 
     def _solve(self, position: Vector, quat_wxyz: Vector) -> Vector | None:
         solution = self._robot.inverse_kinematics(sapien.Pose(position, quat_wxyz), ARM)

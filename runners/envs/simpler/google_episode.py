@@ -61,6 +61,7 @@ class GoogleEpisode:
         self.cabinet = add_surroundings(self.scene, root, layout)
         self.objects = self._add_objects(root)
         self.robot.set_state(START_QPOS)
+        self.robot.drive_to(range(len(START_QPOS)), np.array(START_QPOS))  # nothing else ever commands the head
         self.robot.set_base_pose(base_pose(*layout.robot))
         if self.cabinet is not None:
             self.cabinet.set_opening(task.drawer, 0.0 if task.opens else START_OPEN)
@@ -90,10 +91,10 @@ class GoogleEpisode:
         if self.task.family == "place" and self._num_steps >= SECOND_SUBTASK_FROM:
             self.second_subtask = True
         self._controller.command(np.asarray(action, dtype=np.float64))
+        drive, simulate = self._controller.drive, self.scene.step
         for substep in range(1, NUM_SUBSTEPS + 1):
-            self._controller.drive(substep)
-            self.robot.balance()
-            self.scene.step()
+            drive(substep)
+            simulate()
         self._num_steps += 1
         self.flags = self._evaluate()
         return self.flags.success

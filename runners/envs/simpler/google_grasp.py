@@ -11,7 +11,6 @@ from sapien import physx
 from runners.envs.simpler.contacts import MIN_IMPULSE, angle_degrees, impulse_on
 from runners.envs.simpler.google_robot import FINGER_LINKS
 from runners.envs.simpler.robot import Robot
-from runners.envs.simpler.rotations import matrix_of
 
 GRASP_ANGLE = 80.0
 
@@ -30,5 +29,5 @@ def _side_presses(
         finger = robot.links[name].entity
         impulse = impulse_on(contacts, finger, entity)
         strongest = max(strongest, float(np.linalg.norm(impulse)))
-        best_angle = min(best_angle, angle_degrees(matrix_of(finger.pose.q)[:, 1], impulse))
+        best_angle = min(best_angle, angle_degrees(finger.pose.to_transformation_matrix()[:3, 1], impulse))
     return strongest >= MIN_IMPULSE and best_angle <= GRASP_ANGLE

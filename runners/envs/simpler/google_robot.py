@@ -23,8 +23,8 @@ NUM_SUBSTEPS = SIM_HZ // CONTROL_HZ
 URDF_FOLDER = Path("data/robots/googlerobot")
 _URDF_STEM = "google_robot_meta_sim_fix_wheel_fix_fingertip"
 #: The original sets stiffness 200 and damping 8, but its solver leaves the fingers with less: in the recordings a held
-#: object is pressed with about 402 N per rad of drive error, which at the finger tips is the stiffness here. More damping
-#: keeps SAPIEN 3's fingers from bouncing on a light object.
+#: object is pressed with about 402 N per rad of drive error, which at the finger tips is the stiffness here. The
+#: damping keeps SAPIEN 3's fingers from bouncing on a light object.
 _FINGER_DRIVE = Drive(60.0, 20.0, 60.0)
 _HEAD_DRIVE = Drive(2000.0, 900.0, 100.0)
 #: In SAPIEN 2's order of the active joints.
@@ -120,6 +120,7 @@ def google_model(variant: str) -> RobotModel:
         materials=_MATERIALS,
         armature={list(_DRIVES)[joint]: _FINGER_ARMATURE for joint in FINGERS},
         multiple_collisions=True,
+        weightless=True,
         stops={list(_DRIVES)[joint]: _FINGER_STOP for joint in FINGERS},
         passing=_FINGER_PARTS,
     )

@@ -132,7 +132,12 @@ def drawer_flags(qpos: float, *, opens: bool) -> DrawerFlags:
 
 @dataclass(frozen=True, slots=True)
 class PlaceFlags:
-    """After one control step of place-apple; ``num_contacts``: steps so far that ended with it on the bottom."""
+    """After one control step of place-apple.
+
+    Attributes:
+        is_drawer_open: as for the task of opening it; success asks for less. num_contacts: steps so far that ended with
+            the object on the drawer's bottom. qpos: of the drawer.
+    """
 
     is_drawer_open: bool = False
     has_contact: bool = False
@@ -142,8 +147,8 @@ class PlaceFlags:
 
     @property
     def success(self) -> bool:
-        """The second part, the drawer open, and a touch of the drawer's bottom some time before."""
-        return self.second_subtask and self.is_drawer_open and self.has_contact
+        """The second part, a touch of the drawer's bottom some time before, and the drawer not shut again."""
+        return self.second_subtask and self.qpos >= PLACE_FROM and self.has_contact
 
 
 def place_flags(before: PlaceFlags, *, qpos: float, touches_bottom: bool, second_subtask: bool) -> PlaceFlags:
@@ -156,7 +161,7 @@ def place_flags(before: PlaceFlags, *, qpos: float, touches_bottom: bool, second
     num_contacts = before.num_contacts + touches_bottom
     return replace(
         before,
-        is_drawer_open=qpos >= PLACE_FROM,
+        is_drawer_open=qpos >= OPEN_FROM,
         has_contact=num_contacts >= 1,
         second_subtask=second_subtask,
         num_contacts=num_contacts,

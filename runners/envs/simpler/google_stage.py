@@ -34,8 +34,8 @@ def stage_file(root: Path, stage: str) -> Path:
     if not path.is_file():
         raise RuntimeError(
             f"assets: stages/{path.name} is missing, which this setting of simpler_google_va needs; get it with "
-            "`python -m mani_skill.utils.download_asset bridge_v2_real2sim -y`, or leave the setting out with "
-            "suite.settings"
+            "`python -m mani_skill.utils.download_asset bridge_v2_real2sim -y`, or choose layouts of other settings "
+            "with suite.init_indices (docs/simpler.md lists them)"
         )
     return path
 

@@ -15,6 +15,8 @@ from PIL import Image
 from runners.envs.simpler.look import CameraLook, Look, MeshLook, UrdfLook
 from runners.envs.simpler.robot import urdf_builder
 
+#: SAPIEN's physically based rasterizer, and four floats in 0 .. 1 for each pixel.
+SHADERS, COLOR_FORMAT = "default", "r32g32b32a32sfloat"
 #: Third index of SAPIEN's segmentation: the entity that a pixel belongs to.
 ENTITY_CHANNEL = 1
 
@@ -182,6 +184,9 @@ def _set_material(component: sapien.render.RenderBodyComponent, **values: float 
 
 
 def _add_camera(scene: sapien.Scene, look: CameraLook) -> sapien.render.RenderCameraComponent:
+    # Both are settings of the process, and ManiSkill sets others for its own cameras.
+    sapien.render.set_camera_shader_dir(SHADERS)
+    sapien.render.set_picture_format("Color", COLOR_FORMAT)
     entity = sapien.Entity()
     camera = sapien.render.RenderCameraComponent(look.width, look.height)
     camera.set_perspective_parameters(look.near, look.far, *look.focal, *look.center, 0.0)

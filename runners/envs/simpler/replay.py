@@ -111,11 +111,16 @@ def angle_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> fl
 
 
 def _equal_flags(recording: Recording, flags: Any, step: int) -> dict[str, bool]:
-    """Flag by flag, so far as the task's rules have it too; the original books some under ``info``, some elsewhere."""
+    """Flag by flag, so far as the task's rules have it too.
+
+    The original books the state after a step under ``info_<name>`` and, under ``stats_<name>``, some flags that stay
+    set once they were; the latter are compared only where there is no former.
+    """
     equal = {}
     for key in recording.arrays:
         name = key.removeprefix("info_").removeprefix("stats_")
         ours = getattr(flags, name, None) if name != key else None
-        if isinstance(ours, (bool, np.bool_)):
-            equal[name] = equal.get(name, True) and bool(ours) == bool(recording.arrays[key][step])
+        if not isinstance(ours, (bool, np.bool_)) or (key.startswith("stats_") and f"info_{name}" in recording.arrays):
+            continue
+        equal[name] = bool(ours) == bool(recording.arrays[key][step])
     return equal

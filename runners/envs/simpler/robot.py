@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class RobotModel:
             the order of all joint vectors here. tcp: link that the commands move.
         materials: of the links that have their own. armature: kg m^2 (kg) added to joints that need it.
         multiple_collisions: each mesh file is loaded as its separate pieces.
+        weightless: links feel no gravity, in place of ``balance`` before every physics step. For slow arms: Coriolis
+            forces are not cancelled then.
         stops: joint -> its range in the simulation, where that is narrower than the one that clips drive targets.
         passing: links that pass through each other.
     """
@@ -56,6 +58,7 @@ class RobotModel:
     materials: Mapping[str, LinkMaterial]
     armature: Mapping[str, float]
     multiple_collisions: bool = False
+    weightless: bool = False
     stops: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     passing: tuple[str, ...] = ()
 
@@ -116,6 +119,8 @@ class Robot:
             if name in model.stops:
                 joint.set_limits(np.array([model.stops[name]], dtype=np.float32))
         self.links = {link.name: link for link in self._articulation.links}
+        for link in self.links.values():
+            link.set_disable_gravity(model.weightless)
         for name in model.passing:
             for shape in self.links[name].collision_shapes:
                 groups = list(shape.get_collision_groups())
@@ -123,6 +128,7 @@ class Robot:
                 shape.set_collision_groups(groups)
         self.tcp = self.links[model.tcp]
         self._pinocchio = self._articulation.create_pinocchio_model()
+        self._set_force, self._passive_force = self._articulation.set_qf, self._articulation.compute_passive_force
 
     @property
     def qpos(self) -> NDArray[np.float64]:
@@ -167,21 +173,17 @@ class Robot:
             if velocities is not None:
                 self._joints[joint].set_drive_velocity_target(float(velocities[at]))
 
-    def follow(
-        self, joints: Sequence[int], targets: Sequence[float], moving: Sequence[int], velocities: Sequence[float]
-    ) -> None:
-        """Set drive targets that are within the limits already, and velocity targets of the joints ``moving``.
+    def drives_of(self, joints: Sequence[int]) -> tuple[list[Callable[[float], None]], list[Callable[[float], None]]]:
+        """Setters of the joints' position and velocity targets, for who sets them before every physics step.
 
-        For controllers that set targets before every physics step, where ``drive_to`` would cost as much as the step.
+        Targets must be within ``limits``; ``drive_to`` clips, and costs as much as the step.
         """
-        for joint, target in zip(joints, targets, strict=True):
-            self._joints[joint].set_drive_target(target)
-        for joint, velocity in zip(moving, velocities, strict=True):
-            self._joints[joint].set_drive_velocity_target(velocity)
+        chosen = [self._joints[joint] for joint in joints]
+        return [j.set_drive_target for j in chosen], [j.set_drive_velocity_target for j in chosen]
 
     def balance(self) -> None:
         """Before each physics step: cancel gravity and Coriolis forces, so that drives need not hold the weight."""
-        self._articulation.set_qf(self._articulation.compute_passive_force(True, True))
+        self._set_force(self._passive_force())  # gravity and Coriolis, by default
 
     def inverse_kinematics(
         self, target: sapien.Pose, movable: Sequence[int], max_iterations: int = 100

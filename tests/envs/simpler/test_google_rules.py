@@ -146,6 +146,10 @@ class TestPlace:
         assert not self.place(PlaceFlags(), 0.049, touches=True, second=True).success
         assert self.place(PlaceFlags(), 0.05, touches=True, second=True).success
 
+    def test_the_flag_of_the_open_drawer_asks_for_more_than_success(self) -> None:
+        assert not self.place(PlaceFlags(), 0.149, touches=True, second=True).is_drawer_open
+        assert self.place(PlaceFlags(), 0.15, touches=True, second=True).is_drawer_open
+
     def test_closing_the_drawer_at_the_end_undoes_it(self) -> None:
         done = self.place(PlaceFlags(), 0.2, touches=True, second=True)
         assert not self.place(done, 0.01, touches=True, second=True).success

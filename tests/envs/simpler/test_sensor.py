@@ -57,3 +57,19 @@ def test_objects_are_told_from_robot_and_photo(maniskill):
         frame.names.index(name) for name in ("bridge_carrot_generated_modified", "bridge_plate_objaverse_larger")
     }
     assert env.observe().objects == {}
+
+
+def test_pictures_do_not_depend_on_maniskills_settings_of_the_process(maniskill):
+    """ManiSkill's envs choose other shaders for the whole process; an env that is built later draws as before."""
+    from runners.envs.simpler import picture
+    from runners.envs.simpler.maniskill_protocol import make_maniskill_env
+
+    env = env_with(maniskill, 0.0)
+    before = pictures(env, steps=0)[0]
+    other = make_maniskill_env(1, assets=maniskill, max_steps=2)
+    other.reset(init_index=0, seed=0)
+    theirs = other.observe(other.spec.cameras).images[other.spec.cameras[0]]
+    picture._canvas()._clear()
+    np.testing.assert_array_equal(pictures(env, steps=0)[0], before)
+    np.testing.assert_array_equal(other.observe(other.spec.cameras).images[other.spec.cameras[0]], theirs)
+    other.close()
