@@ -1,24 +1,37 @@
 #!/usr/bin/env bash
-# What made the shipped tiny_openvla, as commands: scripts/recipes/tiny_openvla.sh
+# The two runs that made the shipped tiny_openvla, as commands: scripts/recipes/tiny_openvla.sh
 #
-# Run it again after a stop, it goes on. About two and a half hours on two cores; the towers are those of the shipped
-# tiny_oft (docs/training.md).
+# Run it again after a stop, it goes on. About an hour and a half on two cores. The towers are those of the shipped
+# tiny_oft. What was stopped by hand then is said in docs/training.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 PYTHON=${PYTHON:-.venv/bin/python}
 DEMOS=${DEMOS:-results/demos}
-RUN=${RUN:-results/train/tiny_openvla}
+RUNS=${RUNS:-results/train/tiny_openvla_stages}
 
 collect() { # folder, options
     "$PYTHON" scripts/collect_demos.py --output "$DEMOS/$1" "${@:2}"
 }
 
+demos=()
+train() { # number of the run, options and numbers
+    local number=$1
+    if [ -d "$RUNS/$number/last" ]; then return; fi
+    "$PYTHON" scripts/train_tiny.py --no-eval --model tiny_openvla --demos "${demos[@]/#/$DEMOS/}" \
+        --folder "$RUNS/$number" "${@:2}"
+}
+
 collect wide_s20 --placement wide --demos-per-task 40 --seed 20
 collect official_s20 --placement official --demos-per-task 20 --seed 20
 collect wide_astray --placement wide --demos-per-task 30 --seed 21 --novice astray
-collect official_astray --placement official --demos-per-task 13 --seed 21 --novice astray
-"$PYTHON" scripts/train_tiny.py --no-eval --model tiny_openvla --init-from vlacache/models/checkpoints/tiny_oft \
-    --demos "$DEMOS"/{wide_s20,official_s20,wide_astray,official_astray} --folder "$RUN" \
-    seed=0 samples=120000 init_parts=vision
-echo "weights: $RUN/last"
+collect official_astray --placement official --demos-per-task 12 --seed 21 --novice astray
+demos+=(wide_s20 official_s20 wide_astray official_astray)
+train 1 --init-from vlacache/models/checkpoints/tiny_oft init_parts=vision seed=0 samples=120000 eval_samples=20000
+
+collect wide_led --placement wide --demos-per-task 7 --seed 22 --novice "$RUNS/1/last" --frame-stride 2
+collect official_led --placement official --demos-per-task 4 --seed 22 --novice "$RUNS/1/last" --frame-stride 2
+demos+=(wide_led official_led wide_led official_led wide_led official_led) # three times an epoch
+train 2 --init-from "$RUNS/1/last" seed=1 samples=40000 learning_rate=8e-4 keep_shares=0:0.25,0.5:0.5,0.88:1 \
+    eval_samples=40000
+echo "weights: $RUNS/2/last"

@@ -1,4 +1,4 @@
-"""``scripts/recipes/tiny_oft.sh`` asks for the runs that ``training.json`` beside the shipped weights records."""
+"""The scripts in ``scripts/recipes`` ask for the runs that ``training.json`` beside the shipped weights records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import pytest
 
 from vlacache.train.config import TRAIN_DEFAULTS
 
@@ -28,17 +26,15 @@ if "train_tiny.py" in sys.argv[1]:
 """
 
 
-@pytest.fixture
-def calls(repo_root: Path, tmp_path: Path) -> list[list[str]]:
+def calls_of(recipe: str, repo_root: Path, tmp_path: Path) -> list[list[str]]:
     """Arguments of every command of the recipe, called twice: finished runs are not begun again."""
     fake, log = tmp_path / "python", tmp_path / "log"
     fake.write_text(FAKE.format(python=sys.executable, log=str(log)))
     fake.chmod(0o755)
     folders = {"DEMOS": str(tmp_path / "demos"), "RUNS": str(tmp_path / "runs"), "VLACACHE_ASSETS_DIR": str(tmp_path)}
-    command = ["bash", str(repo_root / "scripts/recipes/tiny_oft.sh")]
+    command = ["bash", str(repo_root / "scripts/recipes" / recipe)]
     for _ in range(2):
         subprocess.run(command, env={**os.environ, **folders, "PYTHON": str(fake)}, check=True, capture_output=True)
-    assert not list((tmp_path / "runs").glob("*/heads.safetensors"))
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
@@ -63,7 +59,9 @@ def planned(collection: list[str]) -> int:
     return tasks * int(option(collection, "--demos-per-task") or 0)
 
 
-def test_the_recipe_asks_for_what_is_recorded(repo_root: Path, calls: list[list[str]], tmp_path: Path) -> None:
+def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_path: Path) -> None:
+    calls = calls_of("tiny_oft.sh", repo_root, tmp_path)
+    assert not list((tmp_path / "runs").glob("*/heads.safetensors"))
     facts = json.loads((repo_root / "vlacache/models/checkpoints/tiny_oft/training.json").read_text())
     stages: list[dict[str, Any]] = [*facts["stages"], facts]
     parser = script(repo_root, "train_tiny").parser()
@@ -81,3 +79,32 @@ def test_the_recipe_asks_for_what_is_recorded(repo_root: Path, calls: list[list[
         assert given.init_from == before
     led = [c for c in collections.values() if "--novice" in c]
     assert [option(c, "--novice") for c in led] == [str(tmp_path / "runs/4/last")] * 2
+
+
+def test_the_recipe_of_tiny_openvla_asks_for_what_is_recorded(repo_root: Path, tmp_path: Path) -> None:
+    checkpoints = repo_root / "vlacache/models/checkpoints"
+    facts = json.loads((checkpoints / "tiny_openvla/training.json").read_text())
+    *towers, first = facts["stages"]
+    towers_sha256 = json.loads((checkpoints / "tiny_oft/training.json").read_text())["sha256"]
+    assert [stage["sha256"] for stage in towers][-1] == towers_sha256
+    assert towers_sha256.startswith(first["init_from"]) and first["sha256"].startswith(facts["init_from"])
+
+    calls = calls_of("tiny_openvla.sh", repo_root, tmp_path)
+    parser = script(repo_root, "train_tiny").parser()
+    collections = {option(c, "--output"): c for c in calls if "collect_demos" in c[0]}
+    trainings = [parser.parse_args(c[1:]) for c in calls if "train_tiny" in c[0]]
+    assert [str(given.init_from) for given in trainings] == [
+        "vlacache/models/checkpoints/tiny_oft", str(tmp_path / "runs/1/last"),
+    ]  # fmt: skip
+    for given, stage in zip(trainings, (first, facts), strict=True):
+        config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_openvla"].override(given.words).to_dict()))
+        assert config == stage["config"]
+        assert stage["total_steps"] == stage["step"]
+        asked = [collections[str(folder)] for folder in dict.fromkeys(given.demos)]
+        for collection, recorded in zip(asked, stage["collections"], strict=True):
+            assert option(collection, "--placement") == recorded["placement"]
+            assert int(option(collection, "--seed") or 0) == recorded["seed"]
+            assert ("--novice" in collection) == bool(recorded.get("novice"))
+            # The last folder was stopped at 35 of them.
+            assert planned(collection) in (recorded["episodes"], recorded["episodes"] + 5)
+    assert len(trainings[1].demos) == 4 + 3 * 2
