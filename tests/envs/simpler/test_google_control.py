@@ -77,7 +77,7 @@ def test_paths_keep_their_limits(goal: list[float], velocity: list[float], limit
     assert np.abs(path.velocity).max() <= limits.velocity + slack
     acceleration = np.diff(path.velocity, axis=0) / DT
     assert np.abs(acceleration).max() <= limits.acceleration + 1e-6
-    np.testing.assert_allclose(path.velocity[0], np.clip(velocity, -limits.velocity, limits.velocity))
+    np.testing.assert_allclose(path.velocity[0], np.clip(velocity, -limits.velocity, limits.velocity), atol=1e-12)
 
 
 def test_shift_is_plain_and_turn_is_about_the_base_axes() -> None:
