@@ -90,7 +90,7 @@ def test_a_run_that_has_grown_keeps_its_size(tmp_path: Path, monkeypatch: pytest
 def test_blind_has_the_model_of_the_table() -> None:
     common = ["suite=libero_spatial", "model=tiny_openvla", "model.decode=speculative", "model.dtype=float32"]
     model = compose_run(control_words("blind", common)).config.model
-    assert (model.name, model.base, model.checkpoint, model.dtype) == ("blind", "tiny_openvla", None, "float32")
+    assert (model.name, model.base, model.checkpoint, model.dtype) == ("blind", "tiny_openvla", "builtin", "float32")
     named = compose_run(control_words("blind", [*common, "model.checkpoint=some/where"])).config.model
     assert named.checkpoint == "some/where"
     assert compose_run(control_words("replay", common)).config.model.name == "replay"
