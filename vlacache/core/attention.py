@@ -13,7 +13,6 @@ from vlacache.core.layout import TokenLayout
 from vlacache.core.relevance import relevance_scores
 from vlacache.core.schedule import row_entropies
 
-
 #: Query rows that ``_attend_by_products`` scores at once: what H heads write for them stays in a processor's cache.
 _ROWS_AT_ONCE = 128
 

@@ -44,7 +44,7 @@ class VisionTower(nn.Module):
         x = self.vit._pos_embed(x)
         is_fused = torch.is_grad_enabled() or not needs_products(x.device, x.dtype)
         for block in self.vit.blocks:
-            block.attn.fused_attn = is_fused  # timm's own switch between SDPA and products
+            block.attn.fused_attn = is_fused  # type: ignore[union-attr]  # timm's switch between SDPA and products
             x = block(x)
         return x[:, self.vit.num_prefix_tokens :]
 
