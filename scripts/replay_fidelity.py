@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vlacache.bench.command import add_model_options, build_model, one_line_errors, parse_cache
-from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
+from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode, load_episodes
 from vlacache.bench.fidelity import Fidelity, Replay, StillCheck, check_still, compare, replay
 from vlacache.bench.fidelity_table import fidelity_table, still_table
 from vlacache.bench.phases import phases_of
@@ -60,13 +60,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_options(parser, dtype="float32")
     parser.add_argument("--cache", nargs="+", default=list(CACHES), help="names, or name:key=value,key=value")
-    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE])
+    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE], help="files or folders")
     parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls of an episode")
     parser.add_argument("--tolerance", type=float, default=0.01, help="a call beyond it has diverged")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: results/fidelity/<model>.json")
     args = parser.parse_args()
     with one_line_errors():
-        episodes = [RecordedEpisode.load(path) for path in args.episodes]
+        episodes = load_episodes(args.episodes)
         loaded = build_model(args)
         results, checks = run(loaded, args.cache, episodes, args.calls, args.tolerance)
         info = loaded.info

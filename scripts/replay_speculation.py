@@ -1,7 +1,7 @@
 """Acceptance length and exactness of speculative decoding on recorded episodes, without a simulator.
 
     python scripts/record_episode.py --model tiny_openvla --tasks 0 1 2 3 4 --output results/episodes
-    python scripts/replay_speculation.py --episodes results/episodes/libero_spatial_tiny_openvla_*.npz
+    python scripts/replay_speculation.py --episodes results/episodes
 
 The first line rolls the model out in LIBERO and keeps what it saw; the second shows that to plain and to speculative
 decoding. Every model with action tokens is taken; it answers in float32 and in its own dtype. Writes JSON and a table.
@@ -19,7 +19,7 @@ if __package__ in (None, ""):  # run from a checkout that is not installed
 
 from vlacache.bench.benchmark import today
 from vlacache.bench.command import add_model_options, build_model, one_line_errors, parse_cache, shown_command
-from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
+from vlacache.bench.episode import DEFAULT_EPISODE, load_episodes
 from vlacache.bench.speculation import SpeculationReport, compare_decoding
 
 BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
@@ -27,7 +27,7 @@ BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
 
 def run(args: argparse.Namespace) -> SpeculationReport:
     """Load what the command line names and replay it, dtype by dtype, so that only one model is held at a time."""
-    episodes = [RecordedEpisode.load(path) for path in args.episodes]
+    episodes = load_episodes(args.episodes)
     results, info = [], None
     for dtype in dict.fromkeys(("float32", args.dtype)):
         loaded = build_model(argparse.Namespace(**{**vars(args), "dtype": dtype}))
@@ -47,7 +47,7 @@ def main() -> int:
     add_model_options(parser)
     parser.set_defaults(model="tiny_openvla")
     parser.add_argument("--cache", nargs="+", default=["none", "adaptive"], help="names, or name:key=value,key=value")
-    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE])
+    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE], help="files or folders")
     parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls of an episode")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: in results/bench/")
     args = parser.parse_args()

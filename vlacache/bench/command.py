@@ -69,6 +69,8 @@ def build_model(args: argparse.Namespace, beside: Beside = nothing_beside) -> Lo
     if getattr(args, "random_weights", False):
         return _random(args, options, beside)
     _refuse_unknown(options, ModelConfig)
+    if "input_ids" in options:
+        options["input_ids"] = parse_ids(str(options["input_ids"]))
     default = "builtin" if args.model in shipped_models() else None
     checkpoint = {"auto": default, "none": None}.get(args.checkpoint, args.checkpoint)
     settings: dict[str, Any] = {
@@ -94,6 +96,17 @@ def parse_options(words: list[str]) -> dict[str, Any]:
     if wrong:
         raise ValueError(f"expected key=value, got {wrong}")
     return {key: _number(value) for key, _, value in (word.partition("=") for word in words)}
+
+
+def parse_ids(word: str) -> tuple[int, ...]:
+    """Prompt ids, separated by commas.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not all(part.strip().isdigit() for part in word.split(",")):
+        raise ValueError(f"--option input_ids: expected ids such as 1,306,29871, got {word!r}")
+    return tuple(int(part) for part in word.split(","))
 
 
 def parse_cache(word: str) -> CachePolicy:
