@@ -17,7 +17,7 @@ from tests.bench.scripts import load_script
 from vlacache.bench import roofline
 from vlacache.bench.benchmark import Benchmark, run_benchmark
 from vlacache.bench.command import parse_variants
-from vlacache.bench.compare import Call, Measured, measure, summarize, timed_call
+from vlacache.bench.compare import Call, Measured, Row, measure, summarize, timed_call
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
 from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
@@ -200,7 +200,17 @@ def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:
     assert targets["eager+attentions call / dense call"].met is False
     assert targets["dense call / floor"].met is False
     assert len(check_targets(rungs, {}, "openvla_oft", "cuda")) == len(targets) + 1
-    assert len(check_targets(rungs, {}, "tiny_oft", "cpu")) == 2
+    cpu = check_targets(rungs, {"fixed_ratio=0.8": row(0.7), MAC_RATIO_ARM: row(0.9)}, "tiny_oft", "cpu")
+    assert [(t.name.partition(", ")[2], t.value, t.met) for t in cpu[1:]] == [
+        (MAC_RATIO_ARM, 0.9, True), ("worst (fixed_ratio=0.8)", 0.7, False),
+    ]  # fmt: skip
+    assert all(t.met is None for t in check_targets(rungs, {}, "tiny_oft", "cpu"))
+
+
+def row(efficiency: float) -> Row:
+    """A row of which the efficiency alone matters."""
+    arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2)}
+    return replace(summarize(DENSE, arms[DENSE], arms[DENSE]), efficiency=efficiency)
 
 
 def test_speculation_is_judged_by_what_was_accepted() -> None:
