@@ -98,7 +98,7 @@ def test_cogacts_graphs_equal_eager(tmp_path: Path) -> None:
         ours.reset(0), eager.reset(0)
         for step in range(4):
             now = observation(step, moved=3 * step)
-            now = replace(now, images={name: now.images["agentview"] for name in ours.cameras})
+            now = replace(now, images=dict.fromkeys(ours.cameras, now.images["agentview"]))
             assert np.allclose(ours.infer(now).actions, eager.infer(now).actions, atol=1e-3)
     assert ours.runtime.status == "graphs"
 
