@@ -25,8 +25,8 @@ def pair_episodes(episodes: pd.DataFrame, *, mirrored: bool = False) -> pd.DataF
     """One row per pair key in order of task and initial state.
 
     Returns:
-        Columns of the key, ``instruction``, ``setting``, and for each arm ``slug_*`` and ``status_*`` (null when that arm has not
-        been run). ``scored`` is true when both arms ended without an error.
+        Columns of the key, ``instruction``, ``setting``, and for each arm ``slug_*`` and ``status_*`` (null when that
+        arm has not been run). ``scored`` is true when both arms ended without an error.
     """
     sides = []
     for arm in ARMS:
