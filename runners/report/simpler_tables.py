@@ -14,8 +14,10 @@ from runners.suite_names import TASK_FAMILIES
 def summarize_stand_ins(episodes: pd.DataFrame) -> list[dict[str, Any]]:
     """Per task, what its episodes showed that is not the original's mesh or texture; tasks without are left out."""
     shown = episodes[["task_id", "stand_ins"]].explode("stand_ins").dropna()
-    names = shown.groupby("task_id")["stand_ins"].unique()
-    return [{"task_id": int(task), "names": sorted(found)} for task, found in names.items()]
+    tasks = sorted({int(task) for task in shown["task_id"]})
+    return [
+        {"task_id": task, "names": sorted(shown.loc[shown["task_id"] == task, "stand_ins"].unique())} for task in tasks
+    ]
 
 
 def summarize_families(suite: str, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

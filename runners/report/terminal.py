@@ -145,8 +145,10 @@ def _rule_rows(summary: Mapping[str, Any]) -> list[Row]:
     rules, rule = summary.get("success_by_rule"), (summary.get("episode_rules") or {}).get("success_rule")
     if not rules or rule != "final_step":
         return []
-    cells = [f"{rules[arm]['any_step']}/{rules[arm]['num']}" if arm in rules else "" for arm in ("baseline", "policy")]
-    return [("  at any step", *cells, "the first row: at the last step")]
+    baseline, policy = (
+        f"{rules[arm]['any_step']}/{rules[arm]['num']}" if arm in rules else "" for arm in ("baseline", "policy")
+    )
+    return [("  at any step", baseline, policy, "the first row: at the last step")]
 
 
 def _errors_row(summary: Mapping[str, Any]) -> Row:
