@@ -264,6 +264,10 @@ def _check_backend(suite: SuiteConfig) -> None:
     own = {"toy": "toy"}.get(suite.name, "simpler" if suite.name.startswith("simpler_") else "libero")
     if suite.backend not in (own, "simpler_env" if own == "simpler" else own):
         raise ConfigError(f"suite.backend={suite.backend}: suite={suite.name} runs on {own}")
+    if suite.protocol == "maniskill3" and suite.name != "simpler_widowx":
+        raise ConfigError(
+            f"suite.protocol=maniskill3: ManiSkill 3 has the tasks of simpler_widowx alone, got suite={suite.name}"
+        )
 
 
 def _check_settings(suite: SuiteConfig) -> None:
