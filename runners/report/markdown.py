@@ -136,12 +136,20 @@ def _rule_table(summary: Mapping[str, Any]) -> str:
     rules = summary.get("success_by_rule")
     if rules is None:
         return ""
-    rows = [
-        [name, *(f"{rules[arm][rule]}/{rules[arm]['num']}" for rule in RULES)]
-        for name, arm in _arms(summary)
-        if arm in rules
-    ]
+    arms = [(name, rules[arm]) for name, arm in _arms(summary) if arm in rules]
+    rows = [[name, *_rule_cells(counts)] for name, counts in arms]
+    for task in summary["tasks"]:
+        key = str(task["task_id"])
+        rows += [
+            [f"task {key}, {name}", *_rule_cells(counts["tasks"][key])]
+            for name, counts in arms
+            if key in counts["tasks"]
+        ]
     return table(["success by rule", "at the last step", "at any step", "first success ends"], rows)
+
+
+def _rule_cells(counts: Mapping[str, int]) -> list[str]:
+    return [f"{counts[rule]}/{counts['num']}" for rule in RULES]
 
 
 def _latency_table(summary: Mapping[str, Any]) -> str:

@@ -99,6 +99,7 @@ def test_the_report_says_them(report: dict[str, Any]) -> None:
     assert "is not the original's: task 1: slab." in markdown
     assert "| 1 | pick coke can, vertical |" in markdown
     assert "at any step" in report["text"]
+    assert "| task 1, adaptive |" in markdown.split("success by rule")[1].split("## Latency")[0]
 
 
 def test_other_suites_have_none_of_it(write_run: WriteRun) -> None:
