@@ -41,7 +41,8 @@ class CachedPolicy:
         session: the cache state of the running episode. runtime: how its calls are launched.
     """
 
-    def __init__(self, loaded: LoadedModel, cache: CachePolicy) -> None:
+    def __init__(self, loaded: LoadedModel, cache: CachePolicy, runtime: Runtime | None = None) -> None:
+        """``runtime``: another one than ``loaded`` names."""
         self.loaded = loaded
         self.cache = cache
         self.name = loaded.info.name
@@ -58,12 +59,17 @@ class CachedPolicy:
         self._is_first_call = True
         self._prompts: dict[str, Tensor] = {}
         self._head_rows_of: dict[tuple[TokenLayout, int], Tensor] = {}
-        self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model)
+        self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model) if runtime is None else runtime
         self._decoder = ActionDecoder(
             loaded.model, self.runtime.decode_token, speculative=loaded.decode == "speculative"
         )
         self._postprocess = build_postprocess(self._model.config)
         self._seed = 0
+
+    @property
+    def token_ids(self) -> NDArray[np.int64] | None:
+        """Tokens of the last call's action, int64[T]; None before the first call, and of a model without any."""
+        return self._decoder.last_ids
 
     @property
     def resolved_cache(self) -> dict[str, Any]:
