@@ -13,10 +13,19 @@ from runners.envs.simpler.bridge_look import STAGE_OFFSET, bridge_look
 from runners.envs.simpler.bridge_rules import HELD_STEPS, BridgeFlags, is_on, moved
 from runners.envs.simpler.bridge_tasks import DROP_Z, SINK, BridgeTask
 from runners.envs.simpler.contacts import touches_others
-from runners.envs.simpler.objects import DATASET, add_object, add_stage, center_of_mass, load_models
+from runners.envs.simpler.objects import (
+    DATASET,
+    STAGE_ROTATION,
+    add_object,
+    add_stage,
+    body_of,
+    center_of_mass,
+    load_models,
+)
 from runners.envs.simpler.physics import new_scene
+from runners.envs.simpler.rest_poses import Drop, DropCase, known_rest
 from runners.envs.simpler.robot import Robot
-from runners.envs.simpler.rotations import matrix_of
+from runners.envs.simpler.rotations import Quaternion, matrix_of
 from runners.envs.simpler.settle import settle
 from runners.envs.simpler.widowx import OPEN_M, RECIPE, WIDOWX_MODEL, WidowXController, is_grasped
 
@@ -24,6 +33,28 @@ SINK_POSITION = (-0.16, 0.13, 0.88)
 #: Where the robot waits while objects settle.
 PARKED = (-10.0, 0.0, 0.0)
 TURNED = (0.0, 0.0, 0.0, 1.0)
+AS_IS: Quaternion = (1.0, 0.0, 0.0, 0.0)
+
+
+def drop_case(root: Path, task: BridgeTask, layout: int) -> DropCase:
+    """What decides where the objects of ``layout`` rest."""
+    models = load_models(root, task.info)
+    source_xy, target_xy, turn = task.layouts[layout]
+
+    def drop(name: str, xy: tuple[float, float], quaternion: Quaternion = AS_IS) -> Drop:
+        return Drop(name, models[name].collision, xy, quaternion, models[name].density)
+
+    sunk = task.setup == SINK
+    return DropCase(
+        stage=root / DATASET / "stages" / task.setup.stage,
+        stage_pose=(*STAGE_OFFSET, *AS_IS),
+        stage_inner=(0.0, 0.0, 0.0, *STAGE_ROTATION),
+        drops=(drop(task.source, source_xy, turn), drop(task.target, target_xy)),
+        sim_hz=RECIPE.sim_hz,
+        contact_offset=RECIPE.contact_offset,
+        fixed=drop("sink", SINK_POSITION[:2]) if sunk else None,
+        fixed_position=SINK_POSITION if sunk else (),
+    )
 
 
 class BridgeEpisode:
@@ -40,8 +71,7 @@ class BridgeEpisode:
         add_stage(self.scene, root / DATASET / "stages" / task.setup.stage, STAGE_OFFSET)
         self.objects = self._add_objects(layout)
         self.robot.set_base_pose(sapien.Pose(PARKED))
-        dropped = [self.objects[task.source], self.objects[task.target]]
-        self.settle_phases = settle(self.scene, dropped, RECIPE.sim_hz)
+        self.settle_phases = self._settle(drop_case(root, task, layout))
         self.robot.set_state(task.setup.qpos)
         self.robot.set_base_pose(sapien.Pose(task.setup.base_position, TURNED))
         self._settled = {name: np.asarray(entity.pose.p, dtype=np.float64) for name, entity in self.objects.items()}
@@ -68,6 +98,16 @@ class BridgeEpisode:
             sink.components[0].set_locked_motion_axes([True] * 6)
             objects["sink"] = sink
         return objects
+
+    def _settle(self, case: DropCase) -> list[float]:
+        """Bring the objects to rest; seconds of each settling call."""
+        rest = known_rest(case)
+        if rest is None:
+            return settle(self.scene, [self.objects[drop.name] for drop in case.drops], RECIPE.sim_hz)
+        for name, pose in rest.poses.items():
+            self.objects[name].set_pose(sapien.Pose(pose[:3], pose[3:]))
+            body_of(self.objects[name]).put_to_sleep()
+        return rest.phases
 
     @property
     def target_pose(self) -> sapien.Pose:

@@ -17,7 +17,7 @@ from runners.envs.simpler.robot import urdf_builder
 
 POSITION = (-0.295, 0.0, 0.017)
 #: Of each drawer's rail: N, and N s/m. There is no spring.
-RAIL_FRICTION, RAIL_DAMPING = 0.05, 1.0
+RAIL_FRICTION, RAIL_DAMPING = 0.0519, 1.0
 #: Place of the interior bottom among a drawer's collision shapes.
 BOTTOM_SHAPE = 2
 #: Opening (m) of the drawer that is to be closed.

@@ -18,8 +18,9 @@ from runners.envs.simpler.google_layouts import GoogleLayout, Placed, distractor
 from runners.envs.simpler.google_robot import SIM_HZ, settle_recipe
 from runners.envs.simpler.google_stage import has_contacts, stage_file, stage_pose
 from runners.envs.simpler.google_tasks import GoogleTask, model_file
-from runners.envs.simpler.objects import add_object, body_of, load_models
+from runners.envs.simpler.objects import add_object, body_of, load_models, static_mesh
 from runners.envs.simpler.physics import new_scene
+from runners.envs.simpler.rest_poses import Drop, DropCase, known_rest
 from runners.envs.simpler.settle import DROP_S, FREE, MORE_S, REST_S, is_moving, settle, wait
 
 #: Height from which objects are dropped: the table and half a metre.
@@ -48,11 +49,14 @@ def with_distractors(layout: GoogleLayout) -> tuple[Placed, ...]:
 
 
 def settle_layout(root: Path, task: GoogleTask, layout: GoogleLayout) -> Settled:
-    """Drop the objects of ``layout`` and wait until they rest.
+    """Drop the objects of ``layout`` and wait until they rest, unless it is known where the original's do.
 
     Raises:
         RuntimeError: a file of the assets is missing.
     """
+    case = drop_case(root, task, layout)
+    if case is not None and (rest := known_rest(case)) is not None:
+        return Settled({name: sapien.Pose(pose[:3], pose[3:]) for name, pose in rest.poses.items()}, rest.phases)
     scene = new_scene(settle_recipe(task.contact_offset))
     add_surroundings(scene, root, layout)
     models = load_models(root, model_file(task, matched=layout.setting.matched))
@@ -68,6 +72,27 @@ def settle_layout(root: Path, task: GoogleTask, layout: GoogleLayout) -> Settled
             wait(scene, DROP_S, SIM_HZ)
     _free(scene, [bodies[name] for name in layout.setting.distractors])
     return Settled({name: entity.pose for name, entity in bodies.items()}, phases)
+
+
+def drop_case(root: Path, task: GoogleTask, layout: GoogleLayout) -> DropCase | None:
+    """What decides where the objects of ``layout`` rest; None beside a cabinet and with distractors."""
+    setting = layout.setting
+    if not has_contacts(setting.stage) or setting.distractors:
+        return None
+    models = load_models(root, model_file(task, matched=setting.matched))
+    outer, inner = stage_pose(setting.stage)
+    drops = (
+        Drop(placed.model, model.collision, placed.xy, placed.turn, placed.density or model.density)
+        for placed, model in ((placed, models[placed.model]) for placed in with_distractors(layout))
+    )
+    return DropCase(
+        stage=stage_file(root, setting.stage),
+        stage_pose=(*map(float, outer.p), *map(float, outer.q)),
+        stage_inner=(*map(float, inner.p), *map(float, inner.q)),
+        drops=tuple(drops),
+        sim_hz=SIM_HZ,
+        contact_offset=task.contact_offset,
+    )
 
 
 def _free(scene: sapien.Scene, distractors: Sequence[sapien.Entity]) -> None:
@@ -89,9 +114,5 @@ def add_surroundings(scene: sapien.Scene, root: Path, layout: GoogleLayout) -> C
     if setting.station is not None:
         return Cabinet(scene, root, setting.station)
     if has_contacts(setting.stage):
-        builder = scene.create_actor_builder()
-        outer, inner = stage_pose(setting.stage)
-        builder.add_nonconvex_collision_from_file(str(stage_file(root, setting.stage)), pose=inner)
-        builder.set_initial_pose(outer)
-        builder.build_static(name="arena")
+        static_mesh(scene, stage_file(root, setting.stage), *stage_pose(setting.stage))
     return None

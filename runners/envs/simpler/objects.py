@@ -24,6 +24,8 @@ DEFAULT_DENSITY = 1000.0
 FRICTION = 0.5
 #: Linear and angular, 1/s; SAPIEN 3's own default is 0 and 0.05.
 DAMPING = 0.1
+#: m; in SAPIEN 2 the scene's contact offset counts for bodies that move, static ones keep this default.
+STATIC_CONTACT_OFFSET = 0.002
 #: The stages are modelled with y up.
 STAGE_ROTATION = (0.707, 0.707, 0.0, 0.0)
 
@@ -126,10 +128,18 @@ def add_stage(scene: sapien.Scene, file: Path, offset: tuple[float, float, float
     """
     if not file.is_file():
         raise RuntimeError(f"assets: stages/{file.name} is missing; complete the assets or choose another setting")
+    return static_mesh(scene, file, sapien.Pose(offset), sapien.Pose(q=STAGE_ROTATION))
+
+
+def static_mesh(scene: sapien.Scene, file: Path, pose: sapien.Pose, inner: sapien.Pose) -> sapien.Entity:
+    """The body ``arena`` at ``pose`` that never moves, with the triangles of ``file`` at ``inner`` in it."""
     builder = scene.create_actor_builder()
-    builder.add_nonconvex_collision_from_file(str(file), pose=sapien.Pose(q=STAGE_ROTATION))
-    builder.set_initial_pose(sapien.Pose(offset))
-    return builder.build_static(name="arena")
+    builder.add_nonconvex_collision_from_file(str(file), pose=inner)
+    builder.set_initial_pose(pose)
+    entity = builder.build_static(name="arena")
+    for shape in entity.find_component_by_type(physx.PhysxRigidStaticComponent).collision_shapes:
+        shape.set_contact_offset(STATIC_CONTACT_OFFSET)
+    return entity
 
 
 def body_of(entity: sapien.Entity) -> physx.PhysxRigidDynamicComponent:
