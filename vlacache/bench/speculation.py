@@ -164,7 +164,7 @@ class SpeculationReport:
         """The table."""
         info = self.model
         what = f"{info.name} ({info.weights} weights, {info.checkpoint})"
-        head = f"{what}; {len(self.episodes)} episodes, {self.calls} calls"
+        head = f"{what}; episodes: {len(self.episodes)}, calls: {self.calls}"
         num_tokens = len(self.results[0].accepted)
         columns = " ".join(f"{n:>5}" for n in range(num_tokens))
         width = max(len(result.cache) for result in self.results)
