@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> SpeculationReport:
         loaded = build_model(argparse.Namespace(**{**vars(args), "dtype": dtype}))
         recorded = [e.observations(loaded.num_open_loop_steps, loaded.info.views)[: args.calls] for e in episodes]
         if not any(result.dtype == loaded.info.dtype for result in results):
-            results += [compare_decoding(loaded, word, parse_cache(word), recorded) for word in args.cache]
+            results += compare_decoding(loaded, {word: parse_cache(word) for word in args.cache}, recorded)
         info = loaded.info
     assert info is not None
     sources = [episode.source for episode in episodes]

@@ -18,6 +18,7 @@ from vlacache.models.decode import ActionDecoder
 from vlacache.models.factory import LoadedModel
 
 EPISODES = [[observation(i, moved=m) for i, m in enumerate(moves)] for moves in ((0, 0, 30), (12, 12))]
+NONE = {"none": build_cache_policy("none")}
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +34,14 @@ def test_agreement_counts_calls_and_tokens() -> None:
 
 def test_float32_agrees_and_drafts_are_counted(causal: LoadedModel) -> None:
     """The first call of an episode has no draft; a picture that stayed is accepted whole."""
-    for name, numbers in (("none", {}), ("fixed_ratio", {"reuse_ratio": 0.5, "min_saving": 0.0, "max_backoff": 0})):
-        found = compare_decoding(causal, name, build_cache_policy(name, numbers), EPISODES)
+    half = {"reuse_ratio": 0.5, "min_saving": 0.0, "max_backoff": 0}
+    caches = {"none": build_cache_policy("none"), "half": build_cache_policy("fixed_ratio", half)}
+    none, cached = compare_decoding(causal, caches, EPISODES)
+    for found in (none, cached):
         assert found.plain == found.shapes == Agreement(5, 5, 35, 35)
         assert sum(found.accepted) == 3 and len(found.accepted) == 7
-        assert name != "none" or found.accepted[6] == 2
         assert 0 < found.mean_accepted <= 6
+    assert (none.cache, cached.cache, none.accepted[6]) == ("none", "half", 2)
 
 
 def test_a_draft_taken_for_the_answer_is_seen(causal: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +54,14 @@ def test_a_draft_taken_for_the_answer_is_seen(causal: LoadedModel, monkeypatch: 
         return ids, logits, accepted
 
     monkeypatch.setattr(ActionDecoder, "_fetch", trusting)
-    found = compare_decoding(causal, "none", build_cache_policy("none"), EPISODES)
+    (found,) = compare_decoding(causal, NONE, EPISODES)
+    assert found.shapes.same_calls == found.shapes.calls, "plain decoding does not draft"
     assert found.plain.same_calls < found.plain.calls
 
 
 def test_models_without_tokens_are_refused(twins: dict[str, LoadedModel]) -> None:
     with pytest.raises(ValueError, match="expected a model that answers in tokens, got openvla_oft"):
-        compare_decoding(twins["openvla_oft"], "none", build_cache_policy("none"), [])
+        compare_decoding(twins["openvla_oft"], NONE, [])
 
 
 def test_the_script_writes_what_it_shows(
@@ -74,12 +78,12 @@ def test_the_script_writes_what_it_shows(
     assert [r.dtype for r in report.results] == ["float32"], "one dtype is asked for twice and answers once"
     assert data["kind"] == "speculation" and str(tmp_path) not in file.read_text()
     broken = replace(report.results[0], plain=Agreement(2, 1, 14, 13))
-    monkeypatch.setattr(script, "compare_decoding", lambda *args: broken)
+    monkeypatch.setattr(script, "compare_decoding", lambda *args: [broken])
     assert script.main() == 1
 
 
 def test_the_mean_leaves_out_calls_without_a_draft(causal: LoadedModel) -> None:
-    found = compare_decoding(causal, "none", build_cache_policy("none"), [[observation(0)]])
+    (found,) = compare_decoding(causal, NONE, [[observation(0)]])
     assert sum(found.accepted) == 0 and not np.isfinite(found.mean_accepted)
 
 

@@ -2,8 +2,8 @@
 
 Two questions about the same frames (teacher forcing, no simulator). In float32: are the tokens of every call those of
 plain decoding? In bfloat16, where another shape of a product rounds otherwise: do they agree as often as two plain
-runs of different shapes do? Those two are the plain run and one whose prompt is padded to a multiple of
-``ROW_BUCKET`` rows, which is what captured graphs do.
+runs of different shapes do? Those two are the plain run, one row at a time on stored K/V, and a plain run that stores
+none and computes prompt and tokens anew for each token.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from vlacache.core.policies import CachePolicy
+from vlacache.core.decision import Segment
+from vlacache.core.kv_cache import KVCache
+from vlacache.core.policies import CachePolicy, build_cache_policy
+from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel, ModelInfo
+from vlacache.models.heads import TokenBinHead
 from vlacache.models.policy import CachedPolicy
-from vlacache.models.runtime.graphs import CallAgain
-from vlacache.models.runtime.static import StaticRuntime
 from vlacache.types import Observation
 
 SCHEMA_VERSION = 1
@@ -69,7 +73,7 @@ class Speculation:
 
     Attributes:
         accepted: calls by number of decode steps saved, 0 .. T - 1 (calls with a draft).
-        plain: speculative against plain. shapes: plain against plain with a padded prompt.
+        plain: speculative against plain. shapes: plain against plain without stored K/V, both without a cache policy.
     """
 
     cache: str
@@ -97,22 +101,52 @@ def answers(arm: CachedPolicy, episodes: Sequence[Sequence[Observation]]) -> Ans
     return found
 
 
+@torch.inference_mode()
+def recomputed_answers(loaded: LoadedModel, episodes: Sequence[Sequence[Observation]]) -> Answers:
+    """Greedy tokens without stored K/V: each from a pass over the prompt and the tokens before it."""
+    model, arm = loaded.model, CachedPolicy(replace(loaded, decode="plain"), build_cache_policy("none"))
+    assert isinstance(model.head, TokenBinHead)
+    found = Answers([], [])
+    for observation in (seen for observations in episodes for seen in observations):
+        rows = arm.prompt(observation)
+        ids = torch.empty(0, dtype=torch.int64, device=rows.device)
+        for _ in range(model.config.num_action_tokens):
+            embeds = torch.cat([rows, model.embed(ids)])
+            hidden = model.decoder.prefill(embeds, *_whole_prompt(loaded, embeds))
+            ids = torch.cat([ids, model.head(hidden).argmax(dim=-1)])
+        found.ids.append(ids.cpu().numpy())
+        found.accepted.append(None)
+    return found
+
+
+def _whole_prompt(loaded: LoadedModel, embeds: Tensor) -> tuple[list[Segment], Tensor, PrefillCall]:
+    """What a dense prefill of ``embeds`` [n, d] takes, for the hidden state of its last row."""
+    shape, n = loaded.model.config.decoder.shape, embeds.shape[0]
+    kv = KVCache(shape.num_layers, shape.num_heads, n, shape.head_dim, dtype=embeds.dtype, device=embeds.device)
+    last = torch.tensor([n - 1], device=embeds.device)
+    return [Segment(0, shape.num_layers, n)], last, PrefillCall(kv, causal=True)
+
+
 def compare_decoding(
-    loaded: LoadedModel, name: str, cache: CachePolicy, episodes: Sequence[Sequence[Observation]]
-) -> Speculation:
-    """Speculative, plain and padded plain decoding of one model.
+    loaded: LoadedModel, caches: Mapping[str, CachePolicy], episodes: Sequence[Sequence[Observation]]
+) -> list[Speculation]:
+    """Speculative against plain decoding with each cache policy, beside two plain runs.
 
     Raises:
         ValueError: a model without action tokens.
     """
     if loaded.model.config.head != "token_bins":
         raise ValueError(f"speculation: expected a model that answers in tokens, got {loaded.info.name}")
-    plain, ours = (answers(CachedPolicy(replace(loaded, decode=d), cache), episodes) for d in ("plain", "speculative"))
-    padded = CachedPolicy(replace(loaded, decode="plain"), cache, StaticRuntime(loaded.model, CallAgain()))
-    counts = Counter(n for n in ours.accepted if n is not None)
-    histogram = [counts[n] for n in range(loaded.model.config.num_action_tokens)]
-    shapes = Agreement.of(plain, answers(padded, episodes))
-    return Speculation(name, loaded.info.dtype, histogram, Agreement.of(plain, ours), shapes)
+    modes = {decode: replace(loaded, decode=decode) for decode in ("plain", "speculative")}
+    dense = answers(CachedPolicy(modes["plain"], build_cache_policy("none")), episodes)
+    shapes = Agreement.of(dense, recomputed_answers(loaded, episodes))
+    results = []
+    for name, cache in caches.items():
+        plain, ours = (answers(CachedPolicy(mode, cache), episodes) for mode in modes.values())
+        counts = Counter(n for n in ours.accepted if n is not None)
+        histogram = [counts[n] for n in range(loaded.model.config.num_action_tokens)]
+        results.append(Speculation(name, loaded.info.dtype, histogram, Agreement.of(plain, ours), shapes))
+    return results
 
 
 @dataclass(frozen=True)
@@ -134,7 +168,7 @@ class SpeculationReport:
         num_tokens = len(self.results[0].accepted)
         columns = " ".join(f"{n:>5}" for n in range(num_tokens))
         width = max(len(result.cache) for result in self.results)
-        lines = [f"{'cache':{width}} {'dtype':9} {'mean':>5} {columns}  speculative = plain; plain = plain, padded"]
+        lines = [f"{'cache':{width}} {'dtype':9} {'mean':>5} {columns}  speculative = plain; plain = plain without K/V"]
         lines += [
             f"{r.cache:{width}} {r.dtype:9} {r.mean_accepted:5.2f} {' '.join(f'{n:5d}' for n in r.accepted)}  "
             f"{r.plain}; {r.shapes}"
@@ -142,7 +176,7 @@ class SpeculationReport:
         ]
         legend = (
             f"mean, 0 .. {num_tokens - 1}: decode steps that the draft saved, mean and calls by number (the first call "
-            "of an\nepisode has no draft). Right of them: calls and tokens on which two arms agree."
+            "of an\nepisode has no draft). Right of them: on how many calls and tokens two arms agree."
         )
         return "\n".join([head, *self.episodes, "", *lines, legend])
 

@@ -41,8 +41,7 @@ class CachedPolicy:
         session: the cache state of the running episode. runtime: how its calls are launched.
     """
 
-    def __init__(self, loaded: LoadedModel, cache: CachePolicy, runtime: Runtime | None = None) -> None:
-        """``runtime``: another one than ``loaded`` names."""
+    def __init__(self, loaded: LoadedModel, cache: CachePolicy) -> None:
         self.loaded = loaded
         self.cache = cache
         self.name = loaded.info.name
@@ -59,7 +58,7 @@ class CachedPolicy:
         self._is_first_call = True
         self._prompts: dict[str, Tensor] = {}
         self._head_rows_of: dict[tuple[TokenLayout, int], Tensor] = {}
-        self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model) if runtime is None else runtime
+        self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model)
         self._decoder = ActionDecoder(
             loaded.model, self.runtime.decode_token, speculative=loaded.decode == "speculative"
         )
@@ -104,8 +103,7 @@ class CachedPolicy:
         with timer.stage("decide"):
             plan = self._plan(layout)
         with timer.stage("prefill"):
-            embeds = self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
-            hidden = self._prefill(embeds, plan)
+            hidden = self._prefill(self._assemble(tokens, text_ids, proprio), plan)
         actions, accepted = self._act(hidden, plan, observation.step)
         with timer.stage("decide"):
             self.session.commit(plan.decision, plan.readout)
@@ -167,6 +165,15 @@ class CachedPolicy:
         segments = plan_segments(decision, layout, causal=causal, num_drafts=num_drafts, padding=padding)
         readout = self.session.readout(layout, causal=causal)
         return _Plan(layout, decision, segments, self._head_rows(layout, num_drafts), readout, draft)
+
+    def _assemble(self, tokens: Tensor, text_ids: Tensor, proprio: Tensor | None) -> Tensor:
+        return self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
+
+    @torch.inference_mode()
+    def prompt(self, observation: Observation) -> Tensor:
+        """[N, d] embeddings of the prompt that ``infer`` would answer; nothing is remembered."""
+        frames, text_ids, proprio = self._preprocess(observation)
+        return self._assemble(self.runtime.vision(frames), text_ids, proprio)
 
     def _prefill(self, embeds: Tensor, plan: _Plan) -> Tensor:
         if plan.draft is not None:

@@ -205,10 +205,10 @@ def read_towers(folder: Path, config: Fields, sizes: Path | None = None) -> tupl
         sizes = folder / TOWERS_FILE
     towers = _named_towers(config) if sizes is None else _sized_towers(sizes)
     if config.data.get("image_sizes"):
-        sizes = config.items("image_sizes", len(towers))
-        if not all(is_integer(size) and size > 0 for size in sizes):
-            raise ValueError(f"{config.where}: image_sizes: expected {len(towers)} sizes in pixels, got {sizes}")
-        towers = [replace(tower, image_size=size) for tower, size in zip(towers, sizes, strict=True)]
+        sides = config.items("image_sizes", len(towers))
+        if not all(is_integer(side) and side > 0 for side in sides):
+            raise ValueError(f"{config.where}: image_sizes: expected {len(towers)} sizes in pixels, got {sides}")
+        towers = [replace(tower, image_size=side) for tower, side in zip(towers, sides, strict=True)]
     if not (folder / "preprocessor_config.json").is_file():
         return tuple(towers)
     constants = _pixel_constants(read_fields(folder / "preprocessor_config.json"), len(towers))
