@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
+from runners.identity import differences, flatten
 from runners.report import build_summary, load_run
 from runners.report.markdown import table
 from runners.report.ranking import mean_maximum_rank_violation, pearson_correlation
@@ -84,11 +85,11 @@ def _rate(rates: Rates, run: str, row: str) -> float:
 
 
 def _refuse_mixtures(summaries: Mapping[str, Mapping[str, Any]]) -> None:
-    first, *others = summaries.items()
-    for name, summary in others:
-        for key in SHARED:
-            if summary[key] != first[1][key]:
-                raise ValueError(f"expected one {key}, got {first[1][key]} in {first[0]} and {summary[key]} in {name}")
+    shared = {name: flatten({key: summary[key] for key in SHARED}) for name, summary in summaries.items()}
+    first, *others = shared
+    for name in others:
+        if found := differences(shared[first], shared[name]):
+            raise ValueError(f"expected runs of the same episodes; {first} and {name} differ: {'; '.join(found)}")
 
 
 if __name__ == "__main__":

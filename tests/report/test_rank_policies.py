@@ -58,5 +58,8 @@ def test_simulated_against_real(runs: list[Path], repo_root: Path, tmp_path: Pat
 def test_other_episodes_are_refused(runs: list[Path], write_run: WriteRun, repo_root: Path) -> None:
     noisy = write_run("noisy", model="noisy", config={"seed": 0, "suite": {"sensor_noise": 2.0}})
     refused = call(repo_root, *runs, noisy)
-    assert refused.returncode == 1 and "expected one episode_rules" in refused.stderr
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "error: expected runs of the same episodes; good and noisy differ: episode_rules.sensor_noise: None != 2.0\n"
+    )
     assert "at least two runs" in call(repo_root, runs[0]).stderr

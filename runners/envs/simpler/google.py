@@ -67,7 +67,7 @@ def make_google_env(
         success_rule=success_rule,
         num_init_states=len(layouts),
         assets=assets.provenance,
-        versions={**prepare(), "protocol": "simpler", "shader": "raster"},
+        versions={**prepare(), "protocol": "simpler"},
     )
     facts = [_facts(assets, task, layout) for layout in layouts]
     return SimplerEnv(spec, GoogleStart(assets.root, suite, task_id), facts, sensor_noise)
