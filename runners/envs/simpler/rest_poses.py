@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 REST_FILE = Path(__file__).with_name("rest_poses.json")
 
@@ -91,8 +92,8 @@ def write_table(rests: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[fl
 
 
 @cache
-def _table() -> Mapping[str, Mapping[str, list[list[float]]]]:
-    return json.loads(REST_FILE.read_text(encoding="utf-8")) if REST_FILE.is_file() else {}
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    return cast("Mapping[str, Mapping[str, Any]]", json.loads(REST_FILE.read_text(encoding="utf-8")))
 
 
 @cache
