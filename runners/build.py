@@ -6,13 +6,14 @@ Heavy imports happen inside the functions, so that a mistake in the command is r
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.config import RunConfig, SuiteConfig
 from runners.envs.base import AssetProvenance, Env
+from runners.plan import PairPlan
 from runners.suite_names import SUITE_ROBOTS
 from vlacache.types import Policy
 
@@ -27,12 +28,16 @@ class Simulator:
     Attributes:
         make_env: task id -> env. num_init_states: valid initial states of every task, or of each, are 0 .. n-1.
         assets: provenance, the same for every task. versions: facts for the run record (mujoco, renderer ...).
+        order: of each task, the initial states that the run may take, the first of them first; None for all in order.
+        check_plan: raises ``RuntimeError`` when an episode of the plan lacks its files.
     """
 
     make_env: Callable[[int], Env]
     num_init_states: int | Mapping[int, int]
     assets: AssetProvenance
     versions: Mapping[str, str] = field(default_factory=dict)
+    order: Mapping[int, Sequence[int]] | None = None
+    check_plan: Callable[[Sequence[PairPlan]], None] = lambda plan: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,8 @@ def _simpler(config: RunConfig) -> Simulator:
     suite = config.suite
     assets = resolve_maniskill(config.assets)
     versions = prepare()
+    from runners.envs.simpler.google_stage import check_stages
+    from runners.envs.simpler.selection import setting_names
     from runners.envs.simpler.suites import make_simpler_env, num_layouts
 
     protocol = suite.protocol or "simpler"
@@ -143,8 +150,23 @@ def _simpler(config: RunConfig) -> Simulator:
             sensor_noise=suite.sensor_noise,
         )
 
+    def check_plan(plan: Sequence[PairPlan]) -> None:
+        if setting_names(suite.name, 0):
+            check_stages(assets.root, suite.name, [(pair.task_id, pair.init_index) for pair in plan])
+
     layouts = {task: num_layouts(suite.name, task, protocol) for task in suite.tasks}
-    return Simulator(make_env, layouts, assets.provenance, {**versions, "protocol": protocol})
+    order = _settings_order(suite)
+    facts = {**versions, "protocol": protocol}
+    return Simulator(make_env, layouts, assets.provenance, facts, order, check_plan)
+
+
+def _settings_order(suite: SuiteConfig) -> dict[int, tuple[int, ...]] | None:
+    """Layouts of each task, evenly over the chosen settings; None for a suite without settings."""
+    from runners.envs.simpler.selection import select_layouts, setting_names
+
+    if not setting_names(suite.name, 0):
+        return None
+    return {task: select_layouts(suite.name, task, suite.settings) for task in suite.tasks}
 
 
 def _upstream_simpler(config: RunConfig) -> Simulator:
@@ -166,7 +188,7 @@ def _upstream_simpler(config: RunConfig) -> Simulator:
 
     tasks = upstream_tasks(suite.name)
     layouts = {task: len(tasks[task].layouts) for task in suite.tasks}
-    return Simulator(make_env, layouts, upstream_provenance(), upstream_versions())
+    return Simulator(make_env, layouts, upstream_provenance(), upstream_versions(), _settings_order(suite))
 
 
 #: hf-libero ships 50 initial states with every task.

@@ -44,7 +44,7 @@ class SuiteConfig:
     name: StrictStr
     backend: Literal["libero", "toy", "simpler", "simpler_env"]
     task_ids: tuple[Index, ...] | None
-    episodes_per_task: Count
+    episodes_per_task: Count | None
     init_indices: tuple[Index, ...] | None
     max_steps: Count | None
     success_rule: Literal["first", "final_step", "any_step"]
@@ -53,6 +53,7 @@ class SuiteConfig:
     render: Literal["reference", "fast"] | None = None
     protocol: Literal["simpler", "maniskill3"] | None = None
     sensor_noise: Annotated[float, Field(ge=0)] = 0.0
+    settings: tuple[StrictStr, ...] | None = None
 
     @property
     def tasks(self) -> tuple[int, ...]:
@@ -166,6 +167,7 @@ def parse_config(raw: Mapping[str, Any], choices: Mapping[str, str]) -> RunConfi
     config: RunConfig = validate(RunConfig, data)
     _check_episodes(config.suite)
     _check_backend(config.suite)
+    _check_settings(config.suite)
     _check_device(config.device)
     _check_run_id(config.run_id)
     _check_arms(config)
@@ -262,6 +264,23 @@ def _check_backend(suite: SuiteConfig) -> None:
     own = {"toy": "toy"}.get(suite.name, "simpler" if suite.name.startswith("simpler_") else "libero")
     if suite.backend not in (own, "simpler_env" if own == "simpler" else own):
         raise ConfigError(f"suite.backend={suite.backend}: suite={suite.name} runs on {own}")
+    if suite.protocol == "maniskill3" and suite.name != "simpler_widowx":
+        raise ConfigError(
+            f"suite.protocol=maniskill3: ManiSkill 3 has the tasks of simpler_widowx alone, got suite={suite.name}"
+        )
+
+
+def _check_settings(suite: SuiteConfig) -> None:
+    if suite.settings is None:
+        return
+    from runners.envs.simpler.selection import check_settings
+
+    if suite.init_indices is not None:
+        raise ConfigError("suite.settings and suite.init_indices both choose layouts: give one of them")
+    try:
+        check_settings(suite.name, suite.tasks, suite.settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _check_device(device: str) -> None:

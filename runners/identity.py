@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -33,9 +34,9 @@ FREE_KEYS: tuple[str, ...] = (
 )
 
 #: Which episodes are run; no episode changes through them while episodes do not depend on order.
-SELECTION_KEYS: tuple[str, ...] = ("suite.task_ids", "suite.episodes_per_task", "suite.init_indices")
+SELECTION_KEYS: tuple[str, ...] = ("suite.task_ids", "suite.episodes_per_task", "suite.init_indices", "suite.settings")
 
-#: Initial states 0 .. n-1 of each task; the one key of a run that may become larger later.
+#: The first n initial states of each task, null for all; the one key of a run that may become larger later.
 GROWING_KEY = "suite.episodes_per_task"
 
 #: Packages whose version can change an episode or a latency.
@@ -103,10 +104,10 @@ def is_larger(stored: RunRecord, run: RunRecord) -> bool:
     old, new = (flatten(record.config) for record in (stored, run))
     if old.get("suite.init_indices") is not None or new.get("suite.init_indices") is not None:
         return False
-    counts = old.get(GROWING_KEY), new.get(GROWING_KEY)
-    if not all(isinstance(count, int) for count in counts) or new.get("suite.reseed") == "task":
+    if new.get("suite.reseed") == "task":
         return False
-    return bool(counts[1] > counts[0])
+    few, many = (math.inf if flat.get(GROWING_KEY) is None else flat[GROWING_KEY] for flat in (old, new))
+    return bool(many > few)
 
 
 def baseline_identity(run: RunRecord) -> dict[str, Any]:

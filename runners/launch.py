@@ -78,6 +78,7 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     simulator = build_simulator(config)
     plan = make_plan(config, simulator)
     check_filmed(config.runner.video, plan)
+    simulator.check_plan(plan)
     known = make_record(run, simulator, _accelerator(config))
     if config.runner.dry_run:
         check_continued(RESULTS / (config.run_id or ""), known)
@@ -150,6 +151,7 @@ def make_plan(config: RunConfig, simulator: Simulator) -> tuple[PairPlan, ...]:
         config.seed,
         suite.placement,
         simulator.num_init_states,
+        simulator.order,
     )
 
 

@@ -47,55 +47,65 @@ def plan_episodes(
     seed: int,
     placement: str,
     num_init_states: int | Mapping[int, int],
+    order: Mapping[int, Sequence[int]] | None = None,
 ) -> tuple[PairPlan, ...]:
-    """Pairs of a run, task by task, initial states in the given order.
+    """Pairs of a run, task by task.
 
     Args:
         suite: official id.
         task_ids: tasks in the order in which they run.
-        episodes_per_task: pairs of each task: initial states 0 .. n-1. May be None beside ``init_indices``.
-        init_indices: exactly these initial states in place of 0 .. n-1, or None.
+        episodes_per_task: pairs of each task, the first n states of its ``order``; None for all of them.
+        init_indices: exactly these initial states, in this order, or None.
         seed: ``env_seed`` of every episode (0 is a seed like any other); the official scripts use one for all.
         placement: where the objects start; ``official``: as the suite's initial states say.
         num_init_states: initial states that a task has: one number, or one for each task id.
+        order: of each task, the states that may be taken, the first of them first; None for 0, 1, 2 ...
 
     Raises:
         ValueError: empty or repeated tasks or states, a state that the task does not have, or another number of states
-            in ``init_indices`` than ``episodes_per_task``; more episodes than the task has states.
+            in ``init_indices`` than ``episodes_per_task``; more episodes than states to take.
     """
     _check_distinct("suite.task_ids", task_ids)
     if episodes_per_task is not None and episodes_per_task < 1:
         raise ValueError(f"suite.episodes_per_task: expected at least 1, got {episodes_per_task}")
     if init_indices is not None:
         _check_distinct("suite.init_indices", init_indices)
-    elif episodes_per_task is None:
-        raise ValueError(
-            "suite.episodes_per_task: expected a number where suite.init_indices names no states, got None"
-        )
     plan = []
     for task_position, task_id in enumerate(task_ids):
         available = num_init_states if isinstance(num_init_states, int) else num_init_states[task_id]
-        if init_indices is None and episodes_per_task is not None:
-            _check_count(episodes_per_task, task_id, available, placement)
-        for position, init_index in enumerate(_select_states(task_id, episodes_per_task, init_indices, available)):
+        if init_indices is not None:
+            chosen = _named_states(task_id, episodes_per_task, init_indices, available)
+        else:
+            chosen = range(available) if order is None else order[task_id]
+            _check_count(suite, episodes_per_task, task_id, len(chosen), available, placement)
+            chosen = chosen[:episodes_per_task]
+        for position, init_index in enumerate(chosen):
             # Counted from a different arm in each task: the first pair of a task meets a fresh simulator.
             policy_first = (task_position + position) % 2 == 1
             plan.append(PairPlan(suite, task_id, init_index, seed, placement, position, policy_first))
     return tuple(plan)
 
 
-def _check_count(count: int, task_id: int, available: int, placement: str) -> None:
+def _check_count(suite: str, count: int | None, task_id: int, selected: int, available: int, placement: str) -> None:
     """A run ends where the initial states end: the same state under another seed would be no independent episode."""
-    if count > available:
-        more = " suite.placement=wide draws more states where it exists." if placement == "official" else ""
+    if count is None or count <= selected:
+        return
+    if selected < available:
         raise ValueError(
-            f"suite.episodes_per_task={count}: task {task_id} has initial states 0 .. {available - 1}, so a run of "
-            f"the {placement} placement ends at {available} episodes a task.{more} Another seed= needs another run_id."
+            f"suite.episodes_per_task={count}: task {task_id} has {selected} layouts with these suite.settings; null "
+            "takes all of them"
         )
+    has_wide = suite.startswith("libero_") and placement == "official"
+    more = " suite.placement=wide draws more states where it exists." if has_wide else ""
+    raise ValueError(
+        f"suite.episodes_per_task={count}: task {task_id} has initial states 0 .. {available - 1}, so a run of "
+        f"the {placement} placement ends at {available} episodes a task; null takes all of each.{more} Another seed= "
+        "needs another run_id."
+    )
 
 
-def _select_states(task_id: int, count: int | None, init_indices: Sequence[int] | None, available: int) -> list[int]:
-    chosen = list(range(count or 0)) if init_indices is None else list(init_indices)
+def _named_states(task_id: int, count: int | None, init_indices: Sequence[int], available: int) -> list[int]:
+    chosen = list(init_indices)
     outside = [i for i in chosen if not 0 <= i < available]
     if outside:
         raise ValueError(

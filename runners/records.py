@@ -53,6 +53,7 @@ class EpisodeRecord:
         pair_order: 0 when this arm ran first in its pair, 1 when second.
         reseed: ``episode``, or ``task`` when the episode depends on those before it in its task.
         differs_from: run id of a shared baseline in which this episode ended otherwise, else None.
+        setting, stand_ins: see ``EnvSpec``.
     """
 
     run_id: str
@@ -78,6 +79,8 @@ class EpisodeRecord:
     pair_order: int = 0
     reseed: str = "episode"
     differs_from: str | None = None
+    setting: str | None = None
+    stand_ins: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     @property

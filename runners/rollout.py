@@ -253,6 +253,8 @@ def _make_record(env: Env, episode: EpisodeInfo, state: _Episode, error: str | N
         assets=asdict(env.spec.assets),
         attempt=episode.attempt,
         instruction=env.spec.instruction,
+        setting=env.spec.setting,
+        stand_ins=list(env.spec.stand_ins),
         wall_s=wall_s,
         sim_s=state.sim_s,
         model_s=state.model_s,

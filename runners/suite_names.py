@@ -23,6 +23,27 @@ TASK_MAX_STEPS: dict[str, tuple[int, ...]] = {
     "simpler_google_va": _GOOGLE_STEPS,
 }
 
+_GOOGLE_NAMES = (
+    *(f"pick coke can, {how}" for how in ("horizontal", "vertical", "standing")),
+    "move near",
+    *(f"{verb} {drawer} drawer" for verb in ("open", "close") for drawer in ("top", "middle", "bottom")),
+    "open top drawer and place apple",
+)
+#: Names of tasks whose instruction does not tell them apart, or is another one in each layout.
+TASK_NAMES: dict[str, tuple[str, ...]] = {"simpler_google_vm": _GOOGLE_NAMES, "simpler_google_va": _GOOGLE_NAMES}
+
+_GOOGLE_FAMILIES: dict[str, tuple[int, ...]] = {
+    "pick coke can": (0, 1, 2),
+    "move near": (3,),
+    "open / close drawer": (4, 5, 6, 7, 8, 9),
+    "open top drawer and place apple": (10,),
+}
+#: Rows of SIMPLER's published tables: the mean over some tasks.
+TASK_FAMILIES: dict[str, dict[str, tuple[int, ...]]] = {
+    "simpler_google_vm": _GOOGLE_FAMILIES,
+    "simpler_google_va": _GOOGLE_FAMILIES,
+}
+
 #: Robots of the SIMPLER suites, as SIMPLER and ``vlacache.models.robots`` call them; the others have LIBERO's.
 SUITE_ROBOTS: dict[str, str] = {
     "simpler_widowx": "widowx_bridge",

@@ -30,6 +30,7 @@ from vlacache.bench.command import (
     build_model,
     one_line_errors,
     parse_variants,
+    shown_command,
 )
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
 from vlacache.bench.ladder import SCRIPT, arm_names, choose_names
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> Benchmark:
         only=only,
         variants=variants,
         warmup=args.warmup,
+        command=shown_command(sys.argv),
     )
 
 

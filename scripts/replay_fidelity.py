@@ -22,28 +22,18 @@ from typing import Any
 if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vlacache.bench.command import add_model_options, build_model, one_line_errors, parse_options
-from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
+from vlacache.bench.command import add_model_options, build_model, one_line_errors, parse_cache
+from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode, load_episodes
 from vlacache.bench.fidelity import Fidelity, Replay, StillCheck, check_still, compare, replay
 from vlacache.bench.fidelity_table import fidelity_table, still_table
 from vlacache.bench.phases import phases_of
-from vlacache.core.policies import CachePolicy, build_cache_policy
+from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel
 from vlacache.models.policy import CachedPolicy
 
 CACHES = ("adaptive", "paper", "official", "static", "static_task", "fixed_ratio:reuse_ratio=0.4")
 #: Largest difference, in units of the action, that float32 rounding explains.
 FLOAT32_TOLERANCE = 1e-4
-
-
-def parse_cache(word: str) -> CachePolicy:
-    """``name`` or ``name:key=value,key=value``.
-
-    Raises:
-        ValueError: an unknown name or key.
-    """
-    name, _, numbers = word.partition(":")
-    return build_cache_policy(name, parse_options(numbers.split(",")) if numbers else {})
 
 
 def run(
@@ -70,13 +60,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_options(parser, dtype="float32")
     parser.add_argument("--cache", nargs="+", default=list(CACHES), help="names, or name:key=value,key=value")
-    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE])
+    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE], help="files or folders")
     parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls of an episode")
     parser.add_argument("--tolerance", type=float, default=0.01, help="a call beyond it has diverged")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: results/fidelity/<model>.json")
     args = parser.parse_args()
     with one_line_errors():
-        episodes = [RecordedEpisode.load(path) for path in args.episodes]
+        episodes = load_episodes(args.episodes)
         loaded = build_model(args)
         results, checks = run(loaded, args.cache, episodes, args.calls, args.tolerance)
         info = loaded.info

@@ -15,6 +15,8 @@ with contextlib.suppress(ImportError):
 # Before anything imports wandb: no test talks to a network.
 os.environ.setdefault("WANDB_MODE", "offline")
 
+from tests.simpler_skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
+
 REPO_ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,12 @@ class ManiSkillAssets:
     root: Path
     provenance: AssetProvenance
     stand_ins: frozenset[str] = frozenset()
+
+    def stand_ins_among(self, shown: Iterable[Path]) -> tuple[str, ...]:
+        """Names of the stand-ins among files or folders below ``root``: model id or stage, sorted."""
+        places = [path.relative_to("data").as_posix() for path in shown]
+        found = (name for name in self.stand_ins if any(f"{name}/".startswith(f"{place}/") for place in places))
+        return tuple(sorted({_short_name(Path(name)) for name in found}))
 
 
 def resolve_maniskill(assets: str) -> ManiSkillAssets:
@@ -77,6 +84,10 @@ def _described(found: LocatedAssets, source: str | None = None) -> ManiSkillAsse
         detail = f"{found.detail}, {len(stand_ins)} stand-ins ({STAND_INS} {digest})"
     provenance = AssetProvenance(source or found.source, found.digest[:16], RENDER, detail)
     return ManiSkillAssets(found.root, provenance, stand_ins)
+
+
+def _short_name(path: Path) -> str:
+    return path.parent.name if path.stem == "textured" else path.stem
 
 
 def _stand_ins(path: Path) -> frozenset[str]:

@@ -43,13 +43,15 @@ class AssetProvenance:
 
 @dataclass(frozen=True, slots=True)
 class EnvSpec:
-    """Everything about a task that does not change between its episodes.
+    """Everything about a task that does not change between its episodes, and how the running one differs.
 
     Attributes:
-        suite: official id (``libero_spatial``). task_id: index in the suite. instruction: in words.
+        suite: official id (``libero_spatial``). task_id: index in the suite. instruction: in words, as it reads first.
         control_hz: env steps a second. max_steps: policy steps before truncation (settling not counted).
         cameras: names that ``observe`` accepts. num_init_states: valid ``init_index`` are 0 .. n-1.
         versions: simulator facts that belong into the run record (mujoco, renderer, reseed mode ...).
+        setting: of the running episode, where a suite varies scenery, lights or colours. stand_ins: what the episode
+            shows that is not the original's mesh or texture.
     """
 
     suite: str
@@ -64,6 +66,8 @@ class EnvSpec:
     assets: AssetProvenance
     placement: str = "official"
     versions: Mapping[str, str] = field(default_factory=dict)
+    setting: str | None = None
+    stand_ins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

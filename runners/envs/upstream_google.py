@@ -79,12 +79,18 @@ def reset_options(task_id: int, layout: GoogleLayout, episode: int) -> Mapping[s
     return {"robot_init_options": {"init_xy": np.array([x, y]), "init_rot_quat": turn}, "obj_init_options": objects}
 
 
-def episodes(suite: str, task_id: int) -> list[tuple[str, dict[str, Any], str | None, Mapping[str, Any]]]:
-    """(env id, build keywords, photo or None, reset options) of each layout of a task, in our order."""
+def episodes(suite: str, task_id: int) -> list[tuple[str, dict[str, Any], str | None, Mapping[str, Any], str]]:
+    """(env id, build keywords, photo or None, reset options, setting) of each layout of a task, in our order."""
     task = GOOGLE_TASKS[task_id]
     name = env_id(task, matched=suite == VM_SUITE)
     return [
-        (name, build_keywords(task_id, layout), layout.photo, reset_options(task_id, layout, index % 60))
+        (
+            name,
+            build_keywords(task_id, layout),
+            layout.photo,
+            reset_options(task_id, layout, index % 60),
+            layout.setting_name,
+        )
         for index, layout in enumerate(task_layouts(suite, task_id))
     ]
 

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -39,12 +39,14 @@ class UpstreamLayout:
     Attributes:
         options: of ``reset``. env: for ``simpler_env.make``, or, with ``keywords``, an id for its environment builder.
         photo: file below the package's ``real_inpainting`` folder, shown behind robot and objects.
+        setting: see ``EnvSpec``.
     """
 
     options: Mapping[str, Any]
     env: str
     keywords: Mapping[str, Any] | None = None
     photo: str | None = None
+    setting: str | None = None
 
     def build(self) -> Any:
         """The package's env for this layout."""
@@ -86,7 +88,8 @@ def _widowx(name: str, task: BridgeTask) -> UpstreamTask:
 
 def _google(suite: str, task_id: int) -> UpstreamTask:
     layouts = [
-        UpstreamLayout(options, name, keywords, photo) for name, keywords, photo, options in episodes(suite, task_id)
+        UpstreamLayout(options, name, keywords, photo, setting)
+        for name, keywords, photo, options, setting in episodes(suite, task_id)
     ]
     max_steps = GOOGLE_TASKS[task_id].max_steps
     instruction = first_instruction(suite, task_id)
@@ -137,6 +140,8 @@ class UpstreamEnv:
             simulator.close()
             self._built, self._simulator = layout, layout.build()
         self._observation, _ = self._simulator.reset(options=dict(layout.options))
+        instruction = str(self._simulator.get_language_instruction())
+        self.spec = replace(self.spec, instruction=instruction, setting=layout.setting)
         return self._lifecycle.begin(success=False)
 
     def step(self, action: NDArray[np.floating]) -> TimeStep:

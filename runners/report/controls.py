@@ -19,7 +19,7 @@ TOO_CLOSE = 0.20
 #: A control of fewer shared episodes is not shown: its rate means nothing.
 MIN_EPISODES = 10
 #: Keys of ``suite`` that say which episodes a run has.
-_EPISODE_KEYS = ("placement", "reseed", "render", "task_ids", "episodes_per_task", "init_indices")
+_EPISODE_KEYS = ("placement", "reseed", "render", "task_ids", "episodes_per_task", "init_indices", "settings")
 
 
 def find_controls(results: Path, summary: Mapping[str, Any], outcomes: Outcomes) -> list[dict[str, Any]]:

@@ -19,9 +19,8 @@ STAGE_SUM_TOLERANCE = 0.02
 
 def policy_calls(steps: pd.DataFrame) -> pd.DataFrame:
     """One row per policy call, with ``executed``: the actions of its chunk that were sent to the simulator."""
-    calls = steps[steps["policy_call"].astype(bool)].copy()
-    executed = steps.groupby(["slug", "call_index"]).size().rename("executed")
-    calls = calls.join(executed, on=["slug", "call_index"])
+    executed = steps.groupby(["slug", "call_index"])["step"].transform("size")
+    calls = steps.assign(executed=executed)[steps["policy_call"].astype(bool)].copy()
     calls["is_warmup"] = calls["is_warmup"].astype(bool)
     calls["is_cold"] = calls["call_index"] == 0
     return calls.reset_index(drop=True)

@@ -72,6 +72,9 @@ def format_markdown(summary: Mapping[str, Any], run: Mapping[str, Any], plots: S
         *_images(plots),
         "## Per task",
         _task_table(summary),
+        _stand_in_lines(summary),
+        _family_table(summary),
+        _setting_table(summary),
         _error_table(summary),
         "## Definitions",
         _DEFINITIONS.rstrip(),
@@ -133,12 +136,20 @@ def _rule_table(summary: Mapping[str, Any]) -> str:
     rules = summary.get("success_by_rule")
     if rules is None:
         return ""
-    rows = [
-        [name, *(f"{rules[arm][rule]}/{rules[arm]['num']}" for rule in RULES)]
-        for name, arm in _arms(summary)
-        if arm in rules
-    ]
+    arms = [(name, rules[arm]) for name, arm in _arms(summary) if arm in rules]
+    rows = [[name, *_rule_cells(counts)] for name, counts in arms]
+    for task in summary["tasks"]:
+        key = str(task["task_id"])
+        rows += [
+            [f"task {key}, {name}", *_rule_cells(counts["tasks"][key])]
+            for name, counts in arms
+            if key in counts["tasks"]
+        ]
     return table(["success by rule", "at the last step", "at any step", "first success ends"], rows)
+
+
+def _rule_cells(counts: Mapping[str, int]) -> list[str]:
+    return [f"{counts[rule]}/{counts['num']}" for rule in RULES]
 
 
 def _latency_table(summary: Mapping[str, Any]) -> str:
@@ -221,20 +232,52 @@ def _images(plots: Sequence[str]) -> list[str]:
 
 
 def _task_table(summary: Mapping[str, Any]) -> str:
-    rows = []
-    for task in summary["tasks"]:
-        success, total = task["success_rate"], task["num_episodes"]
-        cells = [
-            join_words(f"{task['success_counts'][arm]}/{total}", percent_range(success[f"{arm}_ci95"], 0))
-            for _, arm in _arms(summary)
-        ]
-        difference = [] if summary["mirrored"] else [points(success["difference"])]
-        dropped = str(task["num_pairs_dropped_error"])
-        rows.append([str(task["task_id"]), task["instruction"], *cells, *difference, dropped])
-    names = [name for name, _ in _arms(summary)]
+    rows = [[str(task["task_id"]), task["name"], *_part_cells(summary, task)] for task in summary["tasks"]]
+    return table(["task", "instruction", *_part_header(summary)], rows, left=2)
+
+
+def _setting_table(summary: Mapping[str, Any]) -> str:
+    """Nothing where a suite varies nothing around its tasks."""
+    if len(summary["settings"]) == 0:
+        return ""
+    rows = [[part["setting"], *_part_cells(summary, part)] for part in summary["settings"]]
+    return "## Per setting\n\n" + table(["setting", *_part_header(summary)], rows)
+
+
+def _part_header(summary: Mapping[str, Any]) -> list[str]:
     compared = [] if summary["mirrored"] else ["difference"]
-    header = ["task", "instruction", *names, *compared, "dropped for errors"]
-    return table(header, rows, left=2)
+    return [*(name for name, _ in _arms(summary)), *compared, "dropped for errors"]
+
+
+def _part_cells(summary: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
+    success, total = part["success_rate"], part["num_episodes"]
+    cells = [
+        join_words(f"{part['success_counts'][arm]}/{total}", percent_range(success[f"{arm}_ci95"], 0))
+        for _, arm in _arms(summary)
+    ]
+    difference = [] if summary["mirrored"] else [points(success["difference"])]
+    return [*cells, *difference, str(part["num_pairs_dropped_error"])]
+
+
+def _family_table(summary: Mapping[str, Any]) -> str:
+    """The rows of SIMPLER's published tables; nothing for other suites."""
+    if len(summary["families"]) == 0:
+        return ""
+    rows = [
+        [
+            row["name"] if row["complete"] else f"{row['name']} (in part)",
+            ", ".join(str(task) for task in row["task_ids"]),
+            *(percent(row["success_rate"][arm]) for _, arm in _arms(summary)),
+        ]
+        for row in summary["families"]
+    ]
+    header = ["mean over tasks, as SIMPLER publishes", "tasks", *(name for name, _ in _arms(summary))]
+    return table(header, rows)
+
+
+def _stand_in_lines(summary: Mapping[str, Any]) -> str:
+    parts = [f"task {item['task_id']}: {', '.join(item['names'])}" for item in summary["stand_ins"]]
+    return f"Shown with a mesh or texture that is not the original's: {'; '.join(parts)}." if parts else ""
 
 
 def _error_table(summary: Mapping[str, Any]) -> str:

@@ -10,6 +10,8 @@ from runners.report.stats import PairCounts
 
 PAIR_KEY = ["suite", "task_id", "init_index", "env_seed", "placement"]
 ARMS = ("policy", "baseline")
+#: What both arms of a pair start from.
+_OF_THE_START = ["instruction", "setting"]
 #: (task, initial state, seed) -> success, of one suite and placement.
 Outcomes = Mapping[tuple[int, int, int], bool]
 
@@ -23,18 +25,19 @@ def pair_episodes(episodes: pd.DataFrame, *, mirrored: bool = False) -> pd.DataF
     """One row per pair key in order of task and initial state.
 
     Returns:
-        Columns of the key, ``instruction``, and for each arm ``slug_*`` and ``status_*`` (null when that arm has not
-        been run). ``scored`` is true when both arms ended without an error.
+        Columns of the key, ``instruction``, ``setting``, and for each arm ``slug_*`` and ``status_*`` (null when that
+        arm has not been run). ``scored`` is true when both arms ended without an error.
     """
     sides = []
     for arm in ARMS:
         rows = episodes if mirrored else episodes[episodes["arm"] == arm]
-        side = rows[[*PAIR_KEY, "instruction", "slug", "status"]]
+        side = rows[[*PAIR_KEY, *_OF_THE_START, "slug", "status"]]
         sides.append(side.rename(columns={"slug": f"slug_{arm}", "status": f"status_{arm}"}))
     policy, baseline = sides
-    pairs = policy.merge(baseline.drop(columns="instruction"), on=PAIR_KEY, how="outer", sort=True)
-    names = baseline.set_index(PAIR_KEY)["instruction"]
-    pairs["instruction"] = pairs["instruction"].fillna(pairs[PAIR_KEY].join(names, on=PAIR_KEY)["instruction"])
+    pairs = policy.merge(baseline.drop(columns=_OF_THE_START), on=PAIR_KEY, how="outer", sort=True)
+    starts = pairs[PAIR_KEY].join(baseline.set_index(PAIR_KEY)[_OF_THE_START], on=PAIR_KEY)
+    for name in _OF_THE_START:
+        pairs[name] = pairs[name].where(pairs[name].notna(), starts[name])
     ended = {arm: pairs[f"status_{arm}"].isin(["success", "failure"]) for arm in ARMS}
     pairs["scored"] = ended["policy"] & ended["baseline"]
     return pairs

@@ -81,7 +81,7 @@ def _arm_label(arm: str, cache: str) -> str:
 def plot_success(summary: Mapping[str, Any]) -> Figure:
     """Success of both arms per task and over all, each with its Wilson interval."""
     rows = [task for task in summary["tasks"] if task["num_episodes"] > 0]
-    labels = [_task_label(task["task_id"], task["instruction"]) for task in rows]
+    labels = [_task_label(task["task_id"], task["name"]) for task in rows]
     if len(rows) != 1:
         rows = [*rows, {key: summary[key] for key in ("success_rate", "success_counts", "num_episodes")}]
         labels.append("all tasks")

@@ -12,11 +12,15 @@ from runners.report.load import RunFrames
 from runners.report.non_inferiority import MARGINS, Margin, summarize_non_inferiority
 from runners.report.object_patches import summarize_object_patches
 from runners.report.pairs import ARMS, count_dropped, count_outcomes, is_mirrored, pair_episodes
+from runners.report.simpler_tables import summarize_families, summarize_stand_ins
 from runners.report.success_rules import success_by_rule
 from runners.report.verdicts import write_verdicts
+from runners.suite_names import TASK_NAMES
 from vlacache.types import STAGES
 
 SUMMARY_VERSION = 1
+#: Keys of ``suite`` that make other episodes of the same task and initial state, or choose among them.
+EPISODE_RULES = ("backend", "protocol", "settings", "sensor_noise", "success_rule", "max_steps")
 
 
 def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dict[str, Any]:
@@ -28,6 +32,7 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
     mirrored = is_mirrored(frames.episodes, frames.run["cache"])
     pairs = pair_episodes(frames.episodes, mirrored=mirrored)
     calls = ledger.policy_calls(frames.steps)
+    tasks = [_summarize_task(rows, mirrored) for _, rows in pairs.groupby("task_id", sort=True)]
     summary = {
         **_describe_run(frames, calls),
         **_summarize_episodes(frames, pairs, mirrored),
@@ -36,7 +41,10 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
         "non_inferiority": None if mirrored else summarize_non_inferiority(count_outcomes(pairs), margins),
         **_summarize_latency(frames, calls, pairs, mirrored),
         **_summarize_cache(calls, pairs),
-        "tasks": [_summarize_task(rows, mirrored) for _, rows in pairs.groupby("task_id", sort=True)],
+        "tasks": tasks,
+        "families": summarize_families(frames.run["suite"], tasks),
+        "settings": [_summarize_setting(rows, mirrored) for _, rows in pairs.groupby("setting", sort=False)],
+        "stand_ins": summarize_stand_ins(frames.episodes),
     }
     summary["verdicts"] = write_verdicts(summary)
     return summary
@@ -57,6 +65,7 @@ def _describe_run(frames: RunFrames, calls: pd.DataFrame) -> dict[str, Any]:
         "resolved_cache": run.get("resolved_cache", {}),
         "assets": assets_label(assets),
         "assets_provenance": assets,
+        "episode_rules": {key: run["config"].get("suite", {}).get(key) for key in EPISODE_RULES},
         "num_layers": int(run.get("num_layers", 0)),
         "placement": _only_value(frames.episodes, "placement"),
         "reseed": _only_value(frames.episodes, "reseed"),
@@ -212,10 +221,23 @@ def _summarize_cache(calls: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]
 
 
 def _summarize_task(rows: pd.DataFrame, mirrored: bool) -> dict[str, Any]:
+    task_id, instruction = int(rows["task_id"].iloc[0]), str(rows["instruction"].iloc[0])
+    names = TASK_NAMES.get(str(rows["suite"].iloc[0]))
+    return {
+        "task_id": task_id,
+        "instruction": instruction,
+        "name": instruction if names is None else names[task_id],
+        **_summarize_part(rows, mirrored),
+    }
+
+
+def _summarize_setting(rows: pd.DataFrame, mirrored: bool) -> dict[str, Any]:
+    return {"setting": str(rows["setting"].iloc[0]), **_summarize_part(rows, mirrored)}
+
+
+def _summarize_part(rows: pd.DataFrame, mirrored: bool) -> dict[str, Any]:
     success = _summarize_success(rows, mirrored)
     return {
-        "task_id": int(rows["task_id"].iloc[0]),
-        "instruction": str(rows["instruction"].iloc[0]),
         "num_episodes": int(rows["scored"].sum()),
         "num_pairs_dropped_error": count_dropped(rows)[0],
         "success_rate": success["success_rate"],

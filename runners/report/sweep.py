@@ -30,6 +30,7 @@ COMPARABLE_FIELDS = (
     "checkpoint",
     "dtype",
     "assets_provenance",
+    "episode_rules",
     "placement",
     "reseed",
     "device",

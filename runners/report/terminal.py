@@ -135,8 +135,20 @@ def _success_rows(summary: Mapping[str, Any]) -> list[Row]:
     return [
         ("success", cells["baseline"], cells["policy"], difference),
         ("  95 % interval", low, high, "" if summary["mirrored"] else discordant),
+        *_rule_rows(summary),
         _errors_row(summary),
     ]
+
+
+def _rule_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """Beside success at the last step, which the first row shows, success at any; nothing for other rules."""
+    rules, rule = summary.get("success_by_rule"), (summary.get("episode_rules") or {}).get("success_rule")
+    if not rules or rule != "final_step":
+        return []
+    baseline, policy = (
+        f"{rules[arm]['any_step']}/{rules[arm]['num']}" if arm in rules else "" for arm in ("baseline", "policy")
+    )
+    return [("  at any step", baseline, policy, "the first row: at the last step")]
 
 
 def _errors_row(summary: Mapping[str, Any]) -> Row:
@@ -191,6 +203,9 @@ def _rate_rows(summary: Mapping[str, Any]) -> list[Row]:
     if not summary["mirrored"]:
         fallback = f"dense fallback in {percent(summary['fallback']['share'])}"
         rows.append(("reuse ratio", "", percent(summary["reuse_ratio"]), fallback))
+        if (objects := summary.get("object_patches")) is not None:
+            note = f"of {figure(objects['patches'])} patches a call on movable objects"
+            rows.append(("  called static on objects", "", percent(objects["static_share"]), note))
     if summary["weights"] != "none":
         rows.append(("MACs per call", macs_words(macs["baseline"]), macs_words(macs["policy"]), share))
     return rows

@@ -26,9 +26,18 @@ def model_words(summary: Mapping[str, Any]) -> str:
 
 
 def suite_words(summary: Mapping[str, Any]) -> str:
-    """``libero_spatial, wide placement``: episodes of another placement are another test."""
-    placement = summary["placement"]
-    return str(summary["suite"]) if placement is None else f"{summary['suite']}, {placement} placement"
+    """``libero_spatial, wide placement``: the suite and whatever makes its episodes another test."""
+    words = [str(summary["suite"])] + ([] if summary["placement"] is None else [f"{summary['placement']} placement"])
+    rules = summary.get("episode_rules") or {}
+    if rules.get("protocol") == "maniskill3":
+        words.append("ManiSkill 3's protocol")
+    if rules.get("backend") == "simpler_env":
+        words.append("original simulator")
+    if rules.get("settings"):
+        words.append(f"settings {' + '.join(rules['settings'])} alone")
+    if rules.get("sensor_noise"):
+        words.append(f"noise of {rules['sensor_noise']:g} grey levels")
+    return ", ".join(words)
 
 
 def count_words(number: int, noun: str) -> str:

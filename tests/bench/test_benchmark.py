@@ -15,15 +15,16 @@ import torch
 
 from tests.bench.scripts import load_script
 from vlacache.bench import roofline
-from vlacache.bench.benchmark import run_benchmark
+from vlacache.bench.benchmark import Benchmark, run_benchmark
 from vlacache.bench.command import parse_variants
-from vlacache.bench.compare import Call, Measured, measure, summarize, timed_call
+from vlacache.bench.compare import Call, Measured, Row, measure, summarize, timed_call
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
 from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
 from vlacache.bench.roofline import DeviceRates
 from vlacache.bench.table import ladder_table
 from vlacache.bench.targets import SPECULATIVE, Target, check_speculation, check_targets
+from vlacache.core.flops import prefill_macs
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.memory import require_memory
@@ -116,6 +117,18 @@ def test_unknown_arm_and_too_few_calls(twins: dict[str, LoadedModel], episode: R
         run_benchmark(loaded, observations[:1], episode="", trace=None, repeats=1)
 
 
+def test_small_twins_have_the_published_proportions() -> None:
+    """256 patches a view; the towers a tenth of the MACs, as in the published models."""
+    for name in PROMPT_IDS:
+        loaded = random_model(name, "small", device=CPU, dtype=torch.float32)
+        config, published = loaded.model.config, random_config(name, "7b")
+        assert (config.grid, config.views, config.head) == (published.grid, published.views, published.head)
+        views, decoder = len(config.views), config.decoder.shape
+        tokens = views * config.grid[0] * config.grid[1] + 90
+        prefill = prefill_macs(decoder, [tokens] * decoder.num_layers, tokens, 1)
+        assert 0.05 < loaded.model.vision.macs(views) / prefill < 0.25
+
+
 def test_the_mac_ratio_arm_has_that_ratio(episode: RecordedEpisode) -> None:
     loaded = load_model(ModelConfig("tiny_oft", dtype="float32"))
     observations = episode.observations(8, loaded.info.views)[:2]
@@ -187,7 +200,17 @@ def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:
     assert targets["eager+attentions call / dense call"].met is False
     assert targets["dense call / floor"].met is False
     assert len(check_targets(rungs, {}, "openvla_oft", "cuda")) == len(targets) + 1
-    assert len(check_targets(rungs, {}, "tiny_oft", "cpu")) == 2
+    cpu = check_targets(rungs, {"fixed_ratio=0.8": row(0.7), MAC_RATIO_ARM: row(0.9)}, "tiny_oft", "cpu")
+    assert [(t.name.partition(", ")[2], t.value, t.met) for t in cpu[1:]] == [
+        (MAC_RATIO_ARM, 0.9, True), ("worst (fixed_ratio=0.8)", 0.7, False),
+    ]  # fmt: skip
+    assert all(t.met is None for t in check_targets(rungs, {}, "tiny_oft", "cpu"))
+
+
+def row(efficiency: float) -> Row:
+    """A row of which the efficiency alone matters."""
+    arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2)}
+    return replace(summarize(DENSE, arms[DENSE], arms[DENSE]), efficiency=efficiency)
 
 
 def test_speculation_is_judged_by_what_was_accepted() -> None:
@@ -267,9 +290,16 @@ def test_command_line_on_an_uninstalled_checkout(repo_root: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     data = json.loads(output.read_text())
     assert [rung["arm"] for rung in data["rungs"]] == ["eager+attentions", "dense", "adaptive"]
-    assert data["schema_version"] == 3 and data["rates"]["macs_per_s"]["float32"] > 0
+    assert data["schema_version"] == 4 and data["rates"]["macs_per_s"]["float32"] > 0
     assert len(data["total_ms"]["dense"]) == 1 and len(data["total_ms"]["dense"][0]) == 2
     assert f"{data['rungs'][1]['total_ms']:.2f}" in done.stdout
+    stored = Benchmark.read(output)
+    assert stored.show() in done.stdout, "what is read back is what was shown"
+    assert stored.command.startswith("python scripts/bench_latency.py --model openvla_oft")
+    assert str(tmp_path) not in output.read_text(), "a record holds no path of this machine"
+    output.write_text(json.dumps({**data, "schema_version": 2}))
+    with pytest.raises(ValueError, match="expected a benchmark of version 4, got 2"):
+        Benchmark.read(output)
 
 
 def test_the_recorder_refuses_untrained_weights(

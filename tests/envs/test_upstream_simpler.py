@@ -145,6 +145,8 @@ def test_google_envs_are_built_anew_when_their_colours_change(package):
     env.reset(init_index=25, seed=0)
     assert package[0].closed
     assert package[1].keywords["urdf_version"] == "recolor_tabletop_visual_matching_1"
+    assert env.spec.setting == "arm_tabletop_1"
+    assert env.spec.instruction == env.observe().instruction
     assert env.observe(["overhead_camera"]).images["overhead_camera"].shape == (480, 640, 3)
 
 

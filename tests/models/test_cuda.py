@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from tests.models.twins import loaded, observation, small, tiny
 from vlacache.bench.compare import timed_call
 from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
+from vlacache.models.cogact.twin import write_cogact_twin
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
 from vlacache.models.policy import CachedPolicy
 from vlacache.models.tiny import TINY_MODELS
@@ -21,11 +23,15 @@ from vlacache.types import STAGES
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
+def no_tf32() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 @pytest.mark.parametrize("model", sorted(TINY_MODELS))
 @pytest.mark.parametrize("cache", sorted(CACHE_POLICIES))
 def test_cuda_equals_cpu(model: str, cache: str) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    no_tf32()
     actions = {}
     for device in ("cpu", "cuda"):
         twin = loaded(small(TINY_MODELS[model]))
@@ -45,11 +51,6 @@ def test_events_time_the_stages() -> None:
         stats = policy.infer(observation(step, size=256)).stats
         assert stats.clock == "cuda_event" and stats.peak_memory_bytes > 0
         assert sum(getattr(stats, f"{s}_ms") for s in STAGES) == pytest.approx(stats.total_ms, rel=0.02)
-
-
-def no_tf32() -> None:
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def on_gpu(model: str, runtime: str, decode: str = "plain") -> LoadedModel:
@@ -85,6 +86,21 @@ def test_graphs_equal_eager(model: str, decode: str, cache: str) -> None:
             assert a.stats.accepted_tokens == b.stats.accepted_tokens
         known.append(ours.runtime.graphs.num_graphs)  # type: ignore[attr-defined]
     assert known[0] > 3 and known[1] == known[2]
+
+
+def test_cogacts_graphs_equal_eager(tmp_path: Path) -> None:
+    """The sampling, a graph of its own, behind a causal prefill; ten guided steps blow rounding up."""
+    no_tf32()
+    write_cogact_twin(tmp_path)
+    config = ModelConfig("cogact", str(tmp_path), dtype="float32", device="cuda", unnorm_key="bridge_orig")
+    ours, eager = (arm(load_model(replace(config, runtime=r)), "fixed_ratio") for r in ("graphs", "eager"))
+    for _ in range(2):
+        ours.reset(0), eager.reset(0)
+        for step in range(4):
+            now = observation(step, moved=3 * step)
+            now = replace(now, images=dict.fromkeys(ours.cameras, now.images["agentview"]))
+            assert np.allclose(ours.infer(now).actions, eager.infer(now).actions, atol=1e-3)
+    assert ours.runtime.status == "graphs"
 
 
 def test_arms_that_share_the_graphs_memory_do_not_touch_each_other() -> None:

@@ -43,7 +43,7 @@ CASES: list[tuple[str, tuple[str, ...], Any, str]] = [
     ("config.json", ("pad_to_multiple_of",), -1, f"pad_to_multiple_of: expected {WHOLE} 0, got -1"),
     ("towers.json", ("featurizer", "depth"), [], f"featurizer: depth: expected {WHOLE} 1, got []"),
     ("towers.json", ("featurizer", "class_token"), 1, "featurizer: class_token: expected true or false, got 1"),
-    ("towers.json", (), {"featurizer": {}}, "expected 2 towers, got ['featurizer']"),
+    ("towers.json", (), {"featurizer": {}}, "the towers ['featurizer', 'fused_featurizer'], got ['featurizer']"),
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ def test_a_rotary_table_in_the_file_is_ignored(folders: dict[str, Path]) -> None
         ({"model_type": "llava"}, r"expected a checkpoint of the OpenVLA architecture, got model_type='llava'"),
         ({"arch_specifier": "no-align+gelu-mlp"}, "arch_specifier"),
         ({"image_resize_strategy": "letterbox"}, "image_resize_strategy='letterbox'"),
+        ({"timm_override_act_layers": [None, "quick_gelu"]}, r"timm_override_act_layers=\[None, 'quick_gelu'\]"),
         ({"text_config": {"model_type": "qwen2"}}, "text_config .*model_type='qwen2'"),
         ({"text_config": {"num_attention_heads": 4, "num_key_value_heads": 2}}, "num_key_value_heads=2"),
         ({"text_config": {"rope_scaling": {"type": "linear"}}}, "rope_scaling"),
@@ -216,6 +218,28 @@ def test_towers_by_timm_name_and_by_size(folders: dict[str, Path]) -> None:
     assert siglip == full_size("openvla").towers[1] and (dino.width, dino.feature_block) == (1024, 22)
     edit(folder / "preprocessor_config.json", lambda p: p.pop("tvf_normalize_params"))
     assert read_towers(folder, Fields(data, "config.json"))[0].mean == (0.485, 0.456, 0.406)
+
+
+def test_explicit_sizes_take_the_place_of_the_folders(folders: dict[str, Path], tmp_path: Path) -> None:
+    """The checkpoint as published, its tower sizes elsewhere; another tower than the weights' is refused."""
+    folder, elsewhere = folders["openvla"], tmp_path / "sizes.json"
+    shutil.move(folder / "towers.json", elsewhere)
+    asked = ModelConfig("openvla", str(folder), dtype="float32", unnorm_key="libero_goal", sizes=str(elsewhere))
+    assert load_model(asked).model.config.towers == (DINO, SIGLIP)
+    with pytest.raises(FileNotFoundError, match=r"expected none\.json"):
+        load_model(replace(asked, sizes=str(tmp_path / "none.json")))
+    towers = json.loads(elsewhere.read_text())
+    for change, message in (
+        ({"featurizer": {**towers["featurizer"], "act": "gelu_tanh"}}, "featurizer: act: expected 'gelu_erf', got"),
+        ({"featurizer": {**towers["featurizer"], "ln_eps": 1e-5}}, "featurizer: ln_eps: expected 1e-06, got 1e-05"),
+        ({"third": towers["featurizer"]}, r"expected the towers \['featurizer', 'fused_featurizer'\], got"),
+        ({"featurizer": {**towers["featurizer"], "embed_dim": 64}}, "wrong shape"),
+    ):
+        elsewhere.write_text(json.dumps({**towers, **change}))
+        with pytest.raises(ValueError, match=message):
+            load_model(asked)
+    with pytest.raises(ValueError, match=r"model\.sizes: only for published checkpoints"):
+        load_model(ModelConfig("tiny_oft", sizes=str(elsewhere)))
 
 
 def test_towers_file_agrees_with_timm() -> None:

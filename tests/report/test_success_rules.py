@@ -13,9 +13,20 @@ from runners.report.success_rules import success_by_rule
 EPISODES = {"undone": [0, 1, 1, 0], "kept": [0, 0, 1, 1], "late": [0, 0, 0, 1], "never": [0, 0, 0, 0]}
 
 
+#: Episode -> task.
+TASKS = {"undone": 0, "kept": 0, "late": 7, "never": 7}
+
+
 def frames(rule: str, status: str = "success") -> RunFrames:
     rows = [
-        {"arm": arm, "slug": f"{arm}-{name}", "status": status, "step": step, "success": bool(flag)}
+        {
+            "arm": arm,
+            "task_id": TASKS[name],
+            "slug": f"{arm}-{name}",
+            "status": status,
+            "step": step,
+            "success": bool(flag),
+        }
         for arm in ("baseline", "policy")
         for name, flags in EPISODES.items()
         for step, flag in reversed(list(enumerate(flags)))
@@ -27,8 +38,21 @@ def frames(rule: str, status: str = "success") -> RunFrames:
 
 def test_a_success_that_was_undone_counts_by_two_rules_of_three():
     counts = success_by_rule(frames("final_step"))
-    assert counts["baseline"] == {"num": 4, "final_step": 2, "any_step": 3, "first": 3}
-    assert counts["policy"] == {"num": 3, "final_step": 1, "any_step": 2, "first": 2}
+    assert without_tasks(counts["baseline"]) == {"num": 4, "final_step": 2, "any_step": 3, "first": 3}
+    assert without_tasks(counts["policy"]) == {"num": 3, "final_step": 1, "any_step": 2, "first": 2}
+
+
+def without_tasks(counts):
+    return {key: value for key, value in counts.items() if key != "tasks"}
+
+
+def test_each_task_has_its_own_counts():
+    counts = success_by_rule(frames("final_step"))
+    assert counts["baseline"]["tasks"] == {
+        "0": {"num": 2, "final_step": 1, "any_step": 2, "first": 2},
+        "7": {"num": 2, "final_step": 1, "any_step": 1, "first": 1},
+    }
+    assert counts["policy"]["tasks"]["7"] == {"num": 1, "final_step": 0, "any_step": 0, "first": 0}
 
 
 def test_episodes_that_end_at_the_first_success_do_not_tell():

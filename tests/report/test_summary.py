@@ -16,8 +16,10 @@ import pytest
 from scipy.stats import binomtest
 
 from runners.envs.base import AssetProvenance
+from runners.journal import read_episodes
 from runners.report import build_summary, load_run
 from runners.report.summary import assets_label
+from runners.steps import write_steps
 from vlacache.types import STAGES
 
 WriteRun = Callable[..., Path]
@@ -341,3 +343,13 @@ def test_stage_times_that_do_not_add_up_are_called_out(write_run: WriteRun) -> N
     assert summary["stage_sum"]["policy"]["relative_gap"] == pytest.approx(0.05 / 1.05, rel=1e-9)
     assert summary["stage_sum"]["baseline"]["ok"] is True
     assert any("do not add up" in line for line in summary["verdicts"])
+
+
+def test_a_run_in_which_nothing_could_start_is_reported(write_run: WriteRun) -> None:
+    """No renderer, say: every episode ends in an error before its first step."""
+    run = write_run(num_tasks=1, num_inits=2, errors=frozenset((a, 0, i) for a in ARMS for i in range(2)))
+    for record in read_episodes(run):
+        write_steps(run / "steps" / f"{record.key.slug}.parquet", record, [])
+    summary = _summary(run)
+    assert (summary["num_episodes"], summary["num_errors"], summary["calls"]["policy"]["timed"]) == (0, 4, 0)
+    assert summary["success_rate"]["policy"] is None

@@ -92,6 +92,9 @@ def test_picture_shows_what_was_measured(sweep_dir: Path) -> None:
         ("clock", {"clock": "cuda_event"}),
         ("weights", {"weights": "trained"}),
         ("model", {"model": "openvla"}),
+        ("episode_rules", {"config": {"seed": 0, "suite": {"settings": ["base", "darker"]}}}),
+        ("episode_rules", {"config": {"seed": 0, "suite": {"sensor_noise": 2.0}}}),
+        ("episode_rules", {"config": {"seed": 0, "suite": {"protocol": "maniskill3"}}}),
     ],
 )
 def test_mixed_arms_are_refused(sweep_dir: Path, write_run: WriteRun, what: str, knobs: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runners.files import write_text_atomic
+from runners.identity import is_larger
 from runners.journal import read_run
 from runners.observers import Observer
 from runners.records import RunRecord
@@ -19,7 +20,7 @@ from runners.suite import RunnerSettings
 from tests.runner.helpers import ToyRun, make_run, outcome_of, rows
 
 
-def sized(count: int, run_id: str = "demo", cache: str = "adaptive", **suite: object) -> RunRecord:
+def sized(count: int | None, run_id: str = "demo", cache: str = "adaptive", **suite: object) -> RunRecord:
     """The record of a toy run with ``count`` episodes a task."""
     config = {**make_run().config["suite"], "episodes_per_task": count, **suite}
     return make_run(run_id, cache, suite=config)
@@ -152,3 +153,10 @@ def test_a_record_from_before_runs_could_grow_is_read_and_grown(small: ToyRun) -
     assert "grown" not in json.loads(path.read_text()), "reading changes no record"
     assert of_size(small, 3)().num_run == 4
     assert len(read_run(small.run_dir).grown) == 1
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "larger"), [(3, None, True), (None, None, False), (None, 3, False), (3, 4, True), (4, 3, False)]
+)
+def test_all_states_are_more_than_any_number(stored: int | None, asked: int | None, larger: bool) -> None:
+    assert is_larger(sized(stored), sized(asked)) is larger

@@ -42,6 +42,11 @@ def test_named_states_are_taken_in_order() -> None:
         assert [p.init_index for p in plan(init_indices=[7, 3, 5], episodes_per_task=count)] == [7, 3, 5, 7, 3, 5]
 
 
+def test_without_a_number_every_state_is_taken() -> None:
+    pairs = plan(num_init_states={2: 4, 0: 3}, episodes_per_task=None)
+    assert [(p.task_id, p.init_index) for p in pairs] == [(2, 0), (2, 1), (2, 2), (2, 3), (0, 0), (0, 1), (0, 2)]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -50,7 +55,6 @@ def test_named_states_are_taken_in_order() -> None:
         ({"init_indices": [1, 2]}, r"names 2 initial states, but suite.episodes_per_task=3"),
         ({"init_indices": [7, 3, 5, 1]}, r"names 4 initial states, but suite.episodes_per_task=3"),
         ({"init_indices": [99]}, r"suite.init_indices: task 2 has initial states 0 \.\. 19, got \[99\]"),
-        ({"episodes_per_task": None}, "expected a number"),
         ({"init_indices": [1, 1, 2]}, "distinct"),
         ({"init_indices": [-1, 1, 2]}, r"got \[-1\]"),
         ({"task_ids": []}, "at least one"),

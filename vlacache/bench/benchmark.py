@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 
 from vlacache.bench.compare import Measured, Row, measure, summarize
 from vlacache.bench.ladder import DENSE, EAGER, SCRIPT, Rung, build_arms, build_rung, choose_names
-from vlacache.bench.roofline import DeviceRates, measure_rates, weight_bytes
+from vlacache.bench.roofline import DeviceRates, StageCost, measure_rates, weight_bytes
 from vlacache.bench.table import ladder_table, policy_table, stage_line
 from vlacache.bench.targets import Target, check_speculation, check_targets
 from vlacache.bench.trace import AttentionTrace
@@ -23,7 +24,7 @@ from vlacache.models.factory import LoadedModel, ModelInfo
 from vlacache.models.policy import CachedPolicy
 from vlacache.types import Observation, Policy
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Benchmark:
 
     Attributes:
         decisions: what relevance and entropy came from. rungs: the ladder. rows: policies against the dense path.
-        total_ms: every timed call, [repetitions][calls] by arm.
+        total_ms: every timed call, [repetitions][calls] by arm. command: what was called. date: in UTC, ISO.
     """
 
     model: ModelInfo
@@ -48,6 +49,8 @@ class Benchmark:
     targets: list[Target]
     sampled_entropy_error: dict[str, float]
     total_ms: dict[str, list[list[float]]]
+    command: str = ""
+    date: str = ""
 
     def show(self) -> str:
         """The tables."""
@@ -78,6 +81,36 @@ class Benchmark:
         data = {"schema_version": SCHEMA_VERSION, **asdict(self), "targets": [t.to_dict() for t in self.targets]}
         path.write_text(json.dumps(data, indent=1) + "\n")
 
+    @classmethod
+    def read(cls, path: Path) -> Benchmark:
+        """Inverse of ``write``.
+
+        Raises:
+            ValueError: a file of another kind or of an earlier version, which had other fields.
+        """
+        data = json.loads(path.read_text())
+        version = data.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"{path.name}: expected a benchmark of version {SCHEMA_VERSION}, got {version}")
+        model = {**data["model"], "views": tuple(data["model"]["views"]), "grid": tuple(data["model"]["grid"])}
+        parts = {
+            "model": ModelInfo(**model),
+            "rates": DeviceRates(**data["rates"]),
+            "rungs": [_rung(rung) for rung in data["rungs"]],
+            "rows": [Row(**row) for row in data["rows"]],
+            "targets": [Target(t["name"], t["value"], t["limit"], t["at_most"]) for t in data["targets"]],
+        }
+        return cls(**{**data, **parts})
+
+
+def _rung(data: dict[str, Any]) -> Rung:
+    return Rung(**{**data, "costs": {stage: StageCost(**cost) for stage, cost in data["costs"].items()}})
+
+
+def today() -> str:
+    """The date in UTC."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
 
 def run_benchmark(
     loaded: LoadedModel,
@@ -89,11 +122,13 @@ def run_benchmark(
     only: Sequence[str] | None = None,
     variants: Mapping[str, Any] | None = None,
     warmup: int = 2,
+    command: str = "",
 ) -> Benchmark:
     """Measure the arms on recorded observations.
 
     Args:
-        episode: its source, for the record. trace: None for decisions by the model's own attention.
+        episode: its source, command: what was called; for the record.
+        trace: None for decisions by the model's own attention.
         only: names of arms; the dense one is always there. None for all. variants: see ``build_arms``; always there.
 
     Raises:
@@ -118,6 +153,8 @@ def run_benchmark(
         targets=targets,
         sampled_entropy_error=entropy_error(loaded, observations[:5]),
         total_ms=totals(measured),
+        command=command,
+        date=today(),
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from vlacache.bench.random_weights import PROMPT_IDS, random_model
+from vlacache.bench.random_weights import PROMPT_IDS, SCALES, random_model
+from vlacache.core.policies import CachePolicy, build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, choose_dtype, load_model, shipped_models
 from vlacache.models.memory import Beside, nothing_beside
 
@@ -34,7 +37,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, dtype: str = "auto") -
 def add_random_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--random-weights`` and its scale."""
     parser.add_argument("--random-weights", action="store_true", help=f"published shapes of {sorted(PROMPT_IDS)}")
-    parser.add_argument("--scale", default="7b", choices=["7b", "tiny"], help="of --random-weights")
+    parser.add_argument("--scale", default="7b", choices=SCALES, help="of --random-weights")
 
 
 @contextlib.contextmanager
@@ -66,6 +69,8 @@ def build_model(args: argparse.Namespace, beside: Beside = nothing_beside) -> Lo
     if getattr(args, "random_weights", False):
         return _random(args, options, beside)
     _refuse_unknown(options, ModelConfig)
+    if "input_ids" in options:
+        options["input_ids"] = parse_ids(str(options["input_ids"]))
     default = "builtin" if args.model in shipped_models() else None
     checkpoint = {"auto": default, "none": None}.get(args.checkpoint, args.checkpoint)
     settings: dict[str, Any] = {
@@ -73,6 +78,12 @@ def build_model(args: argparse.Namespace, beside: Beside = nothing_beside) -> Lo
         "device": args.device, **options,
     }  # fmt: skip
     return load_model(ModelConfig(args.model, **settings), beside)
+
+
+def shown_command(argv: Sequence[str]) -> str:
+    """A script's command line for the record; of paths that are not below this folder the last part alone."""
+    words = [word if not Path(word).is_absolute() else Path(word).name for word in argv[1:]]
+    return shlex.join(["python", f"scripts/{Path(argv[0]).name}", *words])
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
@@ -85,6 +96,27 @@ def parse_options(words: list[str]) -> dict[str, Any]:
     if wrong:
         raise ValueError(f"expected key=value, got {wrong}")
     return {key: _number(value) for key, _, value in (word.partition("=") for word in words)}
+
+
+def parse_ids(word: str) -> tuple[int, ...]:
+    """Prompt ids, separated by commas.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not all(part.strip().isdigit() for part in word.split(",")):
+        raise ValueError(f"--option input_ids: expected ids such as 1,306,29871, got {word!r}")
+    return tuple(int(part) for part in word.split(","))
+
+
+def parse_cache(word: str) -> CachePolicy:
+    """``name`` or ``name:key=value,key=value``.
+
+    Raises:
+        ValueError: an unknown name or key.
+    """
+    name, _, numbers = word.partition(":")
+    return build_cache_policy(name, parse_options(numbers.split(",")) if numbers else {})
 
 
 def _number(value: str) -> int | float | str:

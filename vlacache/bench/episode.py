@@ -87,3 +87,17 @@ class RecordedEpisode:
             frames = np.cumsum(data["difference"], axis=0, dtype=np.uint8)
             views: Sequence[str] = data["views"].tolist()
             return cls(tuple(views), frames, data["proprio"], str(data["instruction"]), str(data["source"]))
+
+
+def load_episodes(paths: Sequence[Path]) -> list[RecordedEpisode]:
+    """Files, and all files of folders, in the order of their names.
+
+    Raises:
+        FileNotFoundError: a file that is not there, or a folder without episodes. ValueError: not a recorded episode.
+    """
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(f"{paths[0].name}: expected recorded episodes (*.npz) in that folder, there are none")
+    return [RecordedEpisode.load(file) for file in files]

@@ -1,17 +1,24 @@
-"""The published shapes without a checkpoint: random weights straight on the device, for timing only."""
+"""The published architectures without a checkpoint: random weights straight on the device, for timing only.
+
+Scales: ``7b`` has the published sizes. ``small`` has their patches (224 px, 256 a view) on a decoder of 8 layers, so
+that a processor's time follows the MACs. ``tiny`` is the twins' size (16 patches a view), for tests: there a call is
+the launching of operations, and nothing about the published models can be read off its times.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vlacache.models.cogact.checkpoint import COGNITION_ID
-from vlacache.models.cogact.sizes import published_sizes
+from vlacache.models.cogact.dit import DiTConfig
+from vlacache.models.cogact.sizes import CogACTSizes, published_sizes
 from vlacache.models.cogact.twin import SIZES as COGACT_TWIN
-from vlacache.models.config import VLAConfig
+from vlacache.models.config import DecoderConfig, VLAConfig
 from vlacache.models.factory import LoadedModel, wrap_model
 from vlacache.models.heads import TokenBinHead
 from vlacache.models.memory import Beside, nothing_beside, require_memory
@@ -22,7 +29,14 @@ from vlacache.models.robots import GOOGLE_ROBOT
 from vlacache.models.tokenizer import BOS_ID, SPACE_ID
 from vlacache.models.twin import emphasise_actions, twin_config
 
-Scale = Literal["7b", "tiny"]
+Scale = Literal["7b", "small", "tiny"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+#: Of ``small``: the vision towers are a tenth of the MACs, as in the published models.
+SMALL_TOWERS = (
+    replace(COGACT_TWIN.towers[0], image_size=224, width=128, mlp_hidden=512),
+    replace(COGACT_TWIN.towers[1], image_size=224, width=144, mlp_hidden=538),
+)
+SMALL_DECODER = DecoderConfig(hidden_size=384, intermediate_size=1024, num_layers=8, num_heads=8, vocab_size=32064)
 #: Prompt ids (BOS and the trailing space included): LIBERO prompts have 30 to 35, SIMPLER's 20 to 26.
 PROMPT_IDS = {"openvla": 35, "openvla_oft": 35, "cogact": 24}
 
@@ -39,17 +53,31 @@ class FixedPrompt:
 
 
 def random_config(name: str, scale: Scale) -> VLAConfig:
-    """``openvla``, ``openvla_oft`` or ``cogact`` (Base, google robot) in published or in twin size.
+    """``openvla``, ``openvla_oft`` or ``cogact`` (Base, google robot) in one of ``SCALES``.
 
     Raises:
         ValueError: another name.
     """
     if name not in PROMPT_IDS:
         raise ValueError(f"--random-weights: expected a model of {sorted(PROMPT_IDS)}, got {name!r}")
-    if name != "cogact":
-        return full_size(name) if scale == "7b" else twin_config(name)
-    sizes = published_sizes("DiT-B") if scale == "7b" else COGACT_TWIN
-    return sizes.config(GOOGLE_ROBOT, ((-1.0,) * 7, (1.0,) * 7, (True,) * 6 + (False,)))
+    if name == "cogact":
+        return _cogact_sizes(scale).config(GOOGLE_ROBOT, ((-1.0,) * 7, (1.0,) * 7, (True,) * 6 + (False,)))
+    if scale == "7b":
+        return full_size(name)
+    twin = twin_config(name)
+    if scale == "tiny":
+        return twin
+    width = 4 * sum(tower.width for tower in SMALL_TOWERS)
+    return replace(twin, towers=SMALL_TOWERS, projector_hidden=width, decoder=SMALL_DECODER)
+
+
+def _cogact_sizes(scale: Scale) -> CogACTSizes:
+    if scale == "7b":
+        return published_sizes("DiT-B")
+    if scale == "tiny":
+        return COGACT_TWIN
+    denoiser = DiTConfig(hidden_size=96, depth=4, num_heads=4, token_size=SMALL_DECODER.hidden_size)
+    return CogACTSizes(SMALL_TOWERS, replace(SMALL_DECODER, rms_eps=COGACT_TWIN.llm.rms_eps), denoiser)
 
 
 def random_model(

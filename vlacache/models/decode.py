@@ -63,7 +63,11 @@ class Answer:
 
 
 class ActionDecoder:
-    """Greedy decoding of one action per call; remembers the last one as draft when ``speculative``."""
+    """Greedy decoding of one action per call; remembers the last one as draft when ``speculative``.
+
+    Attributes:
+        last_ids: int64[T] tokens of the last call; None before the first.
+    """
 
     def __init__(self, model: VLAModel, step: DecodeToken, *, speculative: bool) -> None:
         self._model = model
@@ -71,6 +75,7 @@ class ActionDecoder:
         self._speculative = speculative
         self._tokens = TokenBuffer.empty(model.config.num_action_tokens, model.device)
         self._draft: Tensor | None = None
+        self.last_ids: NDArray[np.int64] | None = None
 
     def reset(self) -> None:
         """A new episode: its first call has no draft."""
@@ -111,6 +116,7 @@ class ActionDecoder:
             )
         if self._speculative:
             self._draft = self._tokens.ids[:-1].clone()
+        self.last_ids = ids
         return Answer(ids, accepted)
 
     def _fetch(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:

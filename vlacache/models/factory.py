@@ -109,7 +109,7 @@ def _load_published(config: ModelConfig, device: torch.device, dtype: torch.dtyp
     if config.revision is not None:  # of the hub: what is small comes first, and decides whether the rest is fetched
         family.check_room(find(patterns=family.DESCRIPTION).path, config, device, dtype, beside)
     folder = find(patterns=family.PATTERNS)
-    placed: dict[str, Any] = {"device": device, "dtype": dtype, "beside": beside}
+    placed: dict[str, Any] = {"device": device, "dtype": dtype, "beside": beside, "sizes": config.sizes_file}
     if config.name == "cogact":
         model = cogact.load_cogact(folder.path, config.unnorm_key, **placed)
         tokenizer: TextTokenizer = cogact.load_cognition_tokenizer(

@@ -32,7 +32,7 @@ def check_room(folder: Path, config: ModelConfig, device: torch.device, dtype: t
     Raises:
         FileNotFoundError, ValueError, RuntimeError: see ``load_openvla``.
     """
-    sizes = read_config(folder, config.name, config.unnorm_key)
+    sizes = read_config(folder, config.name, config.unnorm_key, config.sizes_file)
     num_bytes = empty_model(sizes).num_parameters() * dtype.itemsize
     require_memory(num_bytes, device, what=str(config.checkpoint), beside=beside(sizes, dtype))
 
@@ -45,18 +45,20 @@ def load_openvla(
     device: torch.device,
     dtype: torch.dtype,
     beside: Beside = nothing_beside,
+    sizes: Path | None = None,
 ) -> VLAModel:
     """Build the model that a folder holds and fill it, straight to the device.
 
     Args:
         name: ``openvla`` or ``openvla_oft``. unnorm_key: data set whose statistics the actions are scaled with.
+        sizes: a ``towers.json`` in place of the folder's.
         beside: what the caller is going to hold on the device too.
 
     Raises:
         FileNotFoundError: a file or shard is missing. ValueError: another model, an unknown key, weights that do not
             fit. RuntimeError: too little memory on the device.
     """
-    config = read_config(folder, name, unnorm_key)
+    config = read_config(folder, name, unnorm_key, sizes)
     files = open_weights(folder, name)
     model = empty_model(config)
     num_bytes = model.num_parameters() * dtype.itemsize

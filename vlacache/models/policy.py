@@ -66,6 +66,11 @@ class CachedPolicy:
         self._seed = 0
 
     @property
+    def token_ids(self) -> NDArray[np.int64] | None:
+        """Tokens of the last call's action, int64[T]; None before the first call, and of a model without any."""
+        return self._decoder.last_ids
+
+    @property
     def resolved_cache(self) -> dict[str, Any]:
         """The cache policy's numbers as they apply to this model (for the run record)."""
         layout = self._model.layout(len(self._text_ids("pick up the black bowl").tolist()))
@@ -98,8 +103,7 @@ class CachedPolicy:
         with timer.stage("decide"):
             plan = self._plan(layout)
         with timer.stage("prefill"):
-            embeds = self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
-            hidden = self._prefill(embeds, plan)
+            hidden = self._prefill(self._assemble(tokens, text_ids, proprio), plan)
         actions, accepted = self._act(hidden, plan, observation.step)
         with timer.stage("decide"):
             self.session.commit(plan.decision, plan.readout)
@@ -161,6 +165,15 @@ class CachedPolicy:
         segments = plan_segments(decision, layout, causal=causal, num_drafts=num_drafts, padding=padding)
         readout = self.session.readout(layout, causal=causal)
         return _Plan(layout, decision, segments, self._head_rows(layout, num_drafts), readout, draft)
+
+    def _assemble(self, tokens: Tensor, text_ids: Tensor, proprio: Tensor | None) -> Tensor:
+        return self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
+
+    @torch.inference_mode()
+    def prompt(self, observation: Observation) -> Tensor:
+        """[N, d] embeddings of the prompt that ``infer`` would answer; nothing is remembered."""
+        frames, text_ids, proprio = self._preprocess(observation)
+        return self._assemble(self.runtime.vision(frames), text_ids, proprio)
 
     def _prefill(self, embeds: Tensor, plan: _Plan) -> Tensor:
         if plan.draft is not None:

@@ -27,8 +27,11 @@ TOWERS: dict[str, TowerConfig] = {
         image_size=224, patch_size=14, width=1152, depth=27, num_heads=16, mlp_hidden=4304, feature_block=25,
     ),
 }  # fmt: skip
-#: In a checkpoint folder: sizes of towers that timm does not know (tiny twins).
+#: In a checkpoint folder: sizes of towers that timm does not know (tiny twins), under their names in the weights.
 TOWERS_FILE = "towers.json"
+TOWER_NAMES = ("featurizer", "fused_featurizer")
+#: What a tower's entry may say besides sizes: the architecture that this code has, and nothing else.
+TOWER_FACTS: dict[str, Any] = {"ln_eps": 1e-6, "act": "gelu_erf", "pos_embed_on_prefix": False}
 
 #: In the config.json of a twin that ``scripts/make_tiny_checkpoint.py`` wrote, so that no table calls it trained.
 UNTRAINED_KEY = "vlacache_untrained_twin"
@@ -42,11 +45,11 @@ LIBERO_STEPS: tuple[ImageStep, ...] = ("jpeg", "lanczos", "crop")
 PLAIN_STEPS: tuple[ImageStep, ...] = ("lanczos",)
 
 
-def read_config(folder: Path, name: str, unnorm_key: str | None) -> VLAConfig:
+def read_config(folder: Path, name: str, unnorm_key: str | None, sizes: Path | None = None) -> VLAConfig:
     """The model that a checkpoint folder describes.
 
     Args:
-        name: ``openvla`` or ``openvla_oft``. unnorm_key: see ``select_statistics``.
+        name: ``openvla`` or ``openvla_oft``. unnorm_key: see ``select_statistics``. sizes: see ``read_towers``.
 
     Raises:
         FileNotFoundError: a JSON file is missing. ValueError: another architecture, an option that is not supported,
@@ -54,7 +57,7 @@ def read_config(folder: Path, name: str, unnorm_key: str | None) -> VLAConfig:
     """
     data = read_fields(folder / "config.json")
     _check_architecture(data.data, folder.name)
-    towers = read_towers(folder, data)
+    towers = read_towers(folder, data, sizes)
     key, statistics = select_statistics(read_statistics(folder, data), unnorm_key)
     config = openvla_config(towers, read_decoder(data), data, LIBERO_STEPS, "libero")
     low, high, mask = read_bounds(statistics, "action", ACTION_DIM)
@@ -144,6 +147,8 @@ def _check_architecture(data: Mapping[str, Any], where: str) -> None:
         "image_resize_strategy": "resize-naive",
     }
     wrong = [f"{k}={data.get(k)!r} (expected {v!r})" for k, v in expected.items() if data.get(k) != v]
+    if any(data.get("timm_override_act_layers") or ()):
+        wrong.append(f"timm_override_act_layers={data['timm_override_act_layers']!r} (expected nothing but null)")
     if wrong:
         raise ValueError(f"{where}: expected a checkpoint of the OpenVLA architecture, got {', '.join(wrong)}")
 
@@ -185,32 +190,39 @@ def read_decoder(config: Fields) -> DecoderConfig:
     return decoder
 
 
-def read_towers(folder: Path, config: Fields) -> tuple[TowerConfig, ...]:
+def read_towers(folder: Path, config: Fields, sizes: Path | None = None) -> tuple[TowerConfig, ...]:
     """Tower sizes by timm name, or from ``towers.json``; normalisation from ``preprocessor_config.json``.
 
     The saved constants are the nominal ones rounded to bfloat16, and the models were trained with those.
 
+    Args:
+        sizes: a ``towers.json`` elsewhere, in place of the folder's.
+
     Raises:
         ValueError: towers that are not known, or an entry of the wrong kind.
     """
-    towers = _named_towers(folder, config)
+    if sizes is None and (folder / TOWERS_FILE).is_file():
+        sizes = folder / TOWERS_FILE
+    towers = _named_towers(config) if sizes is None else _sized_towers(sizes)
     if config.data.get("image_sizes"):
-        sizes = config.items("image_sizes", len(towers))
-        if not all(is_integer(size) and size > 0 for size in sizes):
-            raise ValueError(f"{config.where}: image_sizes: expected {len(towers)} sizes in pixels, got {sizes}")
-        towers = [replace(tower, image_size=size) for tower, size in zip(towers, sizes, strict=True)]
+        sides = config.items("image_sizes", len(towers))
+        if not all(is_integer(side) and side > 0 for side in sides):
+            raise ValueError(f"{config.where}: image_sizes: expected {len(towers)} sizes in pixels, got {sides}")
+        towers = [replace(tower, image_size=side) for tower, side in zip(towers, sides, strict=True)]
     if not (folder / "preprocessor_config.json").is_file():
         return tuple(towers)
     constants = _pixel_constants(read_fields(folder / "preprocessor_config.json"), len(towers))
     return tuple(replace(tower, mean=mean, std=std) for tower, (mean, std) in zip(towers, constants, strict=True))
 
 
-def _named_towers(folder: Path, config: Fields) -> list[TowerConfig]:
-    if (folder / TOWERS_FILE).is_file():
-        sizes = read_fields(folder / TOWERS_FILE)
-        if len(sizes.data) != len(TOWERS):
-            raise ValueError(f"{TOWERS_FILE}: expected {len(TOWERS)} towers, got {list(sizes)}")
-        return [tower_from_sizes(sizes.child(name)) for name in sizes]
+def _sized_towers(file: Path) -> list[TowerConfig]:
+    sizes = read_fields(file)
+    if set(sizes) != set(TOWER_NAMES):
+        raise ValueError(f"{file.name}: expected the towers {list(TOWER_NAMES)}, got {list(sizes)}")
+    return [tower_from_sizes(sizes.child(name)) for name in TOWER_NAMES]
+
+
+def _named_towers(config: Fields) -> list[TowerConfig]:
     names = config.data.get("timm_model_ids", [])
     if not isinstance(names, list) or len(names) != 2 or any(name not in list(TOWERS) for name in names):
         raise ValueError(
@@ -245,8 +257,11 @@ def tower_from_sizes(sizes: Fields) -> TowerConfig:
     """One entry of ``towers.json``.
 
     Raises:
-        ValueError: an entry that is missing or of the wrong kind.
+        ValueError: an entry that is missing or of the wrong kind, or a tower that this code would compute otherwise.
     """
+    for key, supported in TOWER_FACTS.items():
+        if sizes.data.get(key, supported) != supported:
+            raise ValueError(f"{sizes.where}: {key}: expected {supported!r}, got {sizes.data[key]!r}")
     return TowerConfig(
         image_size=sizes.integer("image_size"),
         patch_size=sizes.integer("patch_size"),

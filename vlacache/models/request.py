@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -29,6 +30,8 @@ class ModelConfig:
         revision: commit of a hub id (not for local folders).
         unnorm_key: data set, or suite, whose statistics scale the actions of a published checkpoint.
         input_ids: prompt ids in place of the text's, for a published checkpoint without tokenizer.
+        sizes: JSON file with what a published checkpoint's own files do not say, for towers that timm has no name for:
+            OpenVLA's ``towers.json``, CogACT's ``sizes.json``. None: the folder's, where it has one.
         dtype: ``auto`` (bfloat16 on CUDA and on CPUs with instructions for it), ``float32`` or ``bfloat16``.
         decode: ``plain``, or ``speculative`` (the last call's tokens as draft; models with action tokens only).
         runtime: ``eager``, ``graphs`` (CUDA graphs of fixed shape) or ``auto`` (graphs on CUDA).
@@ -46,7 +49,13 @@ class ModelConfig:
     device: str = "cpu"
     unnorm_key: str | None = None
     input_ids: tuple[int, ...] | None = None
+    sizes: str | None = None
     runtime: str = "auto"
+
+    @property
+    def sizes_file(self) -> Path | None:
+        """``sizes`` as a path."""
+        return None if self.sizes is None else Path(self.sizes).expanduser()
 
 
 def check_request(config: ModelConfig) -> None:
@@ -66,7 +75,7 @@ def check_request(config: ModelConfig) -> None:
                 "model.revision (there is no untrained variant; model=tiny_oft and model=tiny_openvla need none)"
             )
         return
-    for key in ("revision", "unnorm_key", "input_ids"):
+    for key in ("revision", "unnorm_key", "input_ids", "sizes"):
         if getattr(config, key) is not None:
             raise ValueError(f"model.{key}: only for published checkpoints, {config.name} has none; leave it null")
 

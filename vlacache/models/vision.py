@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from vlacache.core.attention import needs_products
 from vlacache.core.flops import vit_macs
 from vlacache.models.config import TowerConfig
 
@@ -41,7 +42,9 @@ class VisionTower(nn.Module):
         """[V, 3, H, W] normalised pixels -> [V, P/V, width]."""
         x = self.vit.patch_embed(pixels)
         x = self.vit._pos_embed(x)
+        is_fused = torch.is_grad_enabled() or not needs_products(x.device, x.dtype)
         for block in self.vit.blocks:
+            block.attn.fused_attn = is_fused  # type: ignore[union-attr]  # timm's switch between SDPA and products
             x = block(x)
         return x[:, self.vit.num_prefix_tokens :]
 

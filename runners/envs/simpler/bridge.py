@@ -9,7 +9,8 @@ from runners.envs.base import EnvSpec, SuccessRule
 from runners.envs.simpler.bridge_episode import BridgeEpisode
 from runners.envs.simpler.bridge_look import CAMERA
 from runners.envs.simpler.bridge_tasks import BRIDGE_TASKS, BridgeTask
-from runners.envs.simpler.env import SimplerEnv
+from runners.envs.simpler.env import LayoutFacts, SimplerEnv
+from runners.envs.simpler.objects import MODELS
 from runners.envs.simpler.runtime import prepare
 from runners.envs.simpler.widowx import RECIPE
 from vlacache.types import SIMPLER_WIDOWX_ACTION_SPEC
@@ -63,4 +64,11 @@ def make_widowx_env(
         assets=assets.provenance,
         versions={**prepare(), "protocol": "simpler"},
     )
-    return SimplerEnv(spec, BridgeStart(assets.root, task), sensor_noise)
+    return SimplerEnv(spec, BridgeStart(assets.root, task), bridge_facts(assets, task), sensor_noise)
+
+
+def bridge_facts(assets: ManiSkillAssets, task: BridgeTask, num_layouts: int | None = None) -> list[LayoutFacts]:
+    """Facts of each layout, SIMPLER's own unless a number is given; table and sink are hidden behind the photo."""
+    shown = [MODELS / name for name in (task.source, task.target)]
+    facts = LayoutFacts(task.instruction, stand_ins=assets.stand_ins_among(shown))
+    return [facts] * (len(task.layouts) if num_layouts is None else num_layouts)

@@ -14,7 +14,7 @@ What is not obvious, and why it is so:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,15 +65,26 @@ class Task(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LayoutFacts:
+    """How the record of an episode differs from that of the task's others; the fields are those of ``EnvSpec``."""
+
+    instruction: str
+    setting: str | None = None
+    stand_ins: tuple[str, ...] = ()
+
+
 class SimplerEnv:
     """One SIMPLER task; fulfils ``runners.envs.base.Env``.
 
     Args:
-        sensor_noise: standard deviation in grey levels (0 .. 255), independent between pixels and colours.
+        facts: of each layout. sensor_noise: standard deviation in grey levels (0 .. 255), independent between pixels
+            and colours.
     """
 
-    def __init__(self, spec: EnvSpec, task: Task, sensor_noise: float = 0.0) -> None:
+    def __init__(self, spec: EnvSpec, task: Task, facts: Sequence[LayoutFacts], sensor_noise: float = 0.0) -> None:
         self.spec = spec
+        self._facts = facts
         self._sensor_noise = sensor_noise
         self._noise_seed: tuple[int, ...] = ()
         self._task: Task | None = task
@@ -87,9 +98,9 @@ class SimplerEnv:
             raise RuntimeError("the env was closed: build a new one")
         self._noise_seed = (seed, self.spec.task_id, init_index)
         self._episode = None  # frees the old scene before the new one is built
+        facts = self._facts[init_index]  # beforehand: the record of an episode that cannot start has them too
+        self.spec = replace(self.spec, instruction=facts.instruction, setting=facts.setting, stand_ins=facts.stand_ins)
         self._episode = self._task.start(init_index)
-        # Move-near names other objects in each layout; the record has the instruction that the episode began with.
-        self.spec = replace(self.spec, instruction=self._episode.instruction)
         return self._lifecycle.begin(success=False)
 
     def step(self, action: NDArray[np.floating]) -> TimeStep:

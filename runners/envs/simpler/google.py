@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from runners.assets.maniskill import ManiSkillAssets
-from runners.envs.base import AssetProvenance, EnvSpec, SuccessRule
-from runners.envs.simpler.env import SimplerEnv
+from runners.envs.base import EnvSpec, SuccessRule
+from runners.envs.simpler.env import LayoutFacts, SimplerEnv
 from runners.envs.simpler.google_episode import GoogleEpisode
+from runners.envs.simpler.google_layouts import GoogleLayout
 from runners.envs.simpler.google_look import CAMERA
 from runners.envs.simpler.google_robot import CONTROL_HZ
 from runners.envs.simpler.google_settle import with_distractors
+from runners.envs.simpler.google_stage import stage_path
 from runners.envs.simpler.google_tasks import GOOGLE_TASKS, GoogleTask, instruction_of, task_layouts
-from runners.envs.simpler.objects import DATASET, MODELS
+from runners.envs.simpler.objects import MODELS
 from runners.envs.simpler.runtime import prepare
 from vlacache.types import SIMPLER_GOOGLE_ACTION_SPEC
 
@@ -65,27 +66,15 @@ def make_google_env(
         action_spec=SIMPLER_GOOGLE_ACTION_SPEC,
         success_rule=success_rule,
         num_init_states=len(layouts),
-        assets=_marked(assets, suite, task, task_id),
-        versions={**prepare(), "protocol": "simpler", "shader": "raster"},
+        assets=assets.provenance,
+        versions={**prepare(), "protocol": "simpler"},
     )
-    return SimplerEnv(spec, GoogleStart(assets.root, suite, task_id), sensor_noise=sensor_noise)
+    facts = [_facts(assets, task, layout) for layout in layouts]
+    return SimplerEnv(spec, GoogleStart(assets.root, suite, task_id), facts, sensor_noise)
 
 
-def _marked(assets: ManiSkillAssets, suite: str, task: GoogleTask, task_id: int) -> AssetProvenance:
-    """The provenance, with what this task shows that does not look as the original."""
-    data = Path("data")
-    shown: set[str] = set()
-    for layout in task_layouts(suite, task_id):
-        if layout.photo is None:
-            shown.add((DATASET / "stages" / f"{layout.setting.stage}.glb").relative_to(data).as_posix())
-        shown |= {(MODELS / placed.model).relative_to(data).as_posix() for placed in with_distractors(layout)}
-    used = sorted(name for name in assets.stand_ins if any(f"{name}/".startswith(f"{path}/") for path in shown))
-    if not used:
-        return assets.provenance
-    names = ", ".join(_short_name(Path(name)) for name in used)
-    return replace(assets.provenance, detail=f"{assets.provenance.detail}; {task.name} shows stand-ins: {names}")
-
-
-def _short_name(path: Path) -> str:
-    """Model id or stage of a file of the assets."""
-    return path.parent.name if path.stem == "textured" else path.stem
+def _facts(assets: ManiSkillAssets, task: GoogleTask, layout: GoogleLayout) -> LayoutFacts:
+    shown = [MODELS / placed.model for placed in with_distractors(layout)]
+    if layout.photo is None:
+        shown.append(stage_path(layout.setting.stage))
+    return LayoutFacts(instruction_of(task, layout), layout.setting_name, assets.stand_ins_among(shown))

@@ -10,6 +10,7 @@ from itertools import permutations, product
 import numpy as np
 
 from runners.envs.simpler.google_settings import (
+    COLOR_NAMES,
     DRAWER_SETTINGS,
     MATCHED_DRAWER,
     MATCHED_TABLE,
@@ -53,6 +54,11 @@ class GoogleLayout:
     objects: tuple[Placed, ...] = ()
     order: tuple[int, ...] = ()
     photo: str | None = None
+
+    @property
+    def setting_name(self) -> str:
+        """What varies around the task: the colour of the arm (visual matching) or the setting."""
+        return COLOR_NAMES[self.urdf] if self.setting.matched else self.setting.name
 
 
 #: Pick: how the can lies, by task id 0 .. 2 (horizontal, vertical, standing).

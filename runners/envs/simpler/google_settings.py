@@ -14,6 +14,10 @@ URDF_VARIANTS: tuple[str, ...] = (
     "recolor_tabletop_visual_matching_2",
     "recolor_cabinet_visual_matching_1",
 )
+#: The same as settings of visual matching.
+COLOR_NAMES: dict[str, str] = dict(
+    zip(URDF_VARIANTS, ("arm_original", "arm_tabletop_1", "arm_tabletop_2", "arm_cabinet_1"), strict=True)
+)
 
 TABLE_STAGE = "google_pick_coke_can_1_v4"
 ROOM_STAGE = "frl_apartment_stage_simple"

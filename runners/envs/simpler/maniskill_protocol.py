@@ -7,6 +7,7 @@ rotation is converted, from SIMPLER's rotation vector to the Euler angles that M
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,10 @@ from scipy.spatial.transform import Rotation
 
 from runners.assets.maniskill import MANISKILL_VARIABLE, ManiSkillAssets
 from runners.envs.base import EnvSpec, SuccessRule
-from runners.envs.simpler.bridge import SUITE
+from runners.envs.simpler.bridge import SUITE, bridge_facts
 from runners.envs.simpler.bridge_look import CAMERA
 from runners.envs.simpler.bridge_tasks import BRIDGE_TASKS
-from runners.envs.simpler.env import SimplerEnv
+from runners.envs.simpler.env import LayoutFacts, SimplerEnv
 from runners.envs.simpler.picture import Frame
 from runners.envs.simpler.runtime import prepare
 from vlacache.types import SIMPLER_WIDOWX_ACTION_SPEC
@@ -103,8 +104,10 @@ class ManiSkillStart:
 class ManiSkillEnv(SimplerEnv):
     """A ManiSkill env behind the same contract."""
 
-    def __init__(self, spec: EnvSpec, starter: ManiSkillStart, sensor_noise: float = 0.0) -> None:
-        super().__init__(spec, starter, sensor_noise)
+    def __init__(
+        self, spec: EnvSpec, starter: ManiSkillStart, facts: Sequence[LayoutFacts], sensor_noise: float = 0.0
+    ) -> None:
+        super().__init__(spec, starter, facts, sensor_noise)
         self._simulator: Any = starter.env
 
     def frame(self) -> Frame:
@@ -148,7 +151,8 @@ def make_maniskill_env(
         assets=assets.provenance,
         versions={**versions, "protocol": "maniskill3", "env": name},
     )
-    return ManiSkillEnv(spec, ManiSkillStart(task_id), sensor_noise)
+    facts = bridge_facts(assets, BRIDGE_TASKS[task_id], layouts)
+    return ManiSkillEnv(spec, ManiSkillStart(task_id), facts, sensor_noise)
 
 
 def _point_maniskill_at(assets: ManiSkillAssets) -> None:

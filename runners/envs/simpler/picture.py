@@ -151,7 +151,11 @@ def draw(look: Look, poses: Mapping[str, sapien.Pose]) -> Frame:
     Raises:
         RuntimeError: no Vulkan device, a missing file, or the renderer failed.
     """
-    return _canvas().draw(look, poses)
+    try:
+        return _canvas().draw(look, poses)
+    except RuntimeError:
+        _canvas.cache_clear()  # a device that was lost stays lost: the next env draws on a new one
+        raise
 
 
 def _mesh_component(scene: sapien.Scene, mesh: MeshLook) -> sapien.render.RenderBodyComponent:

@@ -52,7 +52,7 @@ def make_simpler_env(
 
 def num_layouts(suite: str, task_id: int, protocol: str = "simpler") -> int:
     """Episodes of one task."""
-    if protocol == "maniskill3":
+    if protocol == "maniskill3" and suite == bridge.SUITE:
         from runners.envs.simpler.maniskill_protocol import TASKS
 
         return TASKS[task_id][1]

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from runners.assets.maniskill import MANISKILL_PACK, ManiSkillAssets, resolve_maniskill
+from runners.assets.maniskill import ManiSkillAssets, resolve_maniskill
+from tests.simpler_skips import has_assets
 
 
 @pytest.fixture(scope="session")
 def maniskill(assets_dir: Path) -> ManiSkillAssets:
     """The ManiSkill pack of ``VLACACHE_ASSETS_DIR``; SAPIEN is ready to be imported."""
-    places = (assets_dir, assets_dir / MANISKILL_PACK.folder)
-    if not (assets_dir / MANISKILL_PACK.pack).is_file() and not any(map(MANISKILL_PACK.is_folder, places)):
+    if not has_assets():
         pytest.skip("VLACACHE_ASSETS_DIR holds no assets for SIMPLER")
     if importlib.util.find_spec("sapien") is None:
         pytest.fail("the assets for SIMPLER are there and SAPIEN is not: run `make setup-simpler`")

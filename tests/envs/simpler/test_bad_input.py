@@ -91,9 +91,8 @@ def test_no_vulkan_device_says_what_to_do(maniskill: ManiSkillAssets, monkeypatc
         env.observe(env.spec.cameras)
 
 
-def test_a_failed_picture_marks_the_episode_and_the_next_one_gets_a_fresh_env(maniskill, monkeypatch, tmp_path):
-    """``run_suite`` books an error, builds the env anew and goes on."""
-    from runners.envs.simpler import picture
+def run_two_episodes(maniskill, tmp_path, cameras):
+    """Three steps of layouts 0 and 1 through ``run_suite``; their records and every env that was built."""
     from runners.envs.simpler.bridge import make_widowx_env
     from runners.experts.simpler_widowx import WidowXExpert
     from runners.plan import plan_episodes
@@ -101,31 +100,56 @@ def test_a_failed_picture_marks_the_episode_and_the_next_one_gets_a_fresh_env(ma
     from runners.suite import RunnerSettings, run_suite
     from tests.runner.helpers import make_run
 
-    draw, calls = picture.Canvas.draw, []
-
-    def flaky(self, look, poses):
-        calls.append(look.camera.name)
-        if len(calls) == 2:
-            raise RuntimeError("the renderer lost its device")
-        return draw(self, look, poses)
-
-    class Watching(WidowXExpert):
-        cameras = ("3rd_view_camera",)
-
+    expert = WidowXExpert()
+    expert.cameras = cameras
     made = []
 
     def make_env(task_id):
         made.append(make_widowx_env(task_id, assets=maniskill, max_steps=3))
         return made[-1]
 
-    monkeypatch.setattr(picture.Canvas, "draw", flaky)
     plan = plan_episodes("simpler_widowx", [0], 2, None, 0, "official", 24)
     record = replace(make_run(cache="none"), suite="simpler_widowx", assets=asdict(maniskill.provenance))
     with RunStore(tmp_path / "run", record) as store:
-        run_suite(plan, make_env=make_env, baseline=Watching(), policy=None, store=store, settings=RunnerSettings())
-        episodes = {key.init_index: row for key, row in store.episodes.items()}
+        run_suite(plan, make_env=make_env, baseline=expert, policy=None, store=store, settings=RunnerSettings())
+        return {key.init_index: row for key, row in store.episodes.items()}, made
+
+
+def test_a_failed_picture_marks_the_episode_and_the_next_one_gets_a_fresh_env(maniskill, monkeypatch, tmp_path):
+    """``run_suite`` books an error, builds the env anew and goes on."""
+    from runners.envs.simpler import picture
+
+    draw, calls = picture.Canvas.draw, []
+
+    def flaky(self, look, poses):
+        calls.append(self)
+        if len(calls) == 2:
+            raise RuntimeError("the renderer lost its device")
+        return draw(self, look, poses)
+
+    monkeypatch.setattr(picture.Canvas, "draw", flaky)
+    episodes, made = run_two_episodes(maniskill, tmp_path, cameras=("3rd_view_camera",))
     assert {index: row.status for index, row in episodes.items()} == {0: "error", 1: "failure"}
     assert "lost its device" in episodes[0].error
+    assert len(made) == 2
+    assert len(set(calls)) == 2, "the next episode is drawn on a new canvas"
+
+
+def test_a_crash_in_the_simulator_marks_the_episode_and_the_next_one_gets_a_fresh_env(maniskill, monkeypatch, tmp_path):
+    from runners.envs.simpler.bridge_episode import BridgeEpisode
+
+    step, calls = BridgeEpisode.step, []
+
+    def flaky(self, action):
+        calls.append(id(self))
+        if len(calls) == 2:
+            raise RuntimeError("the physics engine gave up")
+        return step(self, action)
+
+    monkeypatch.setattr(BridgeEpisode, "step", flaky)
+    episodes, made = run_two_episodes(maniskill, tmp_path, cameras=())
+    assert {index: row.status for index, row in episodes.items()} == {0: "error", 1: "failure"}
+    assert "gave up" in episodes[0].error and episodes[0].num_steps == 1
     assert len(made) == 2
 
 

@@ -43,3 +43,9 @@ def test_one_layout(maniskill: ManiSkillAssets, task_id: int) -> None:
 @pytest.mark.parametrize("task_id", [*range(3), *range(4, 10)])
 def test_picks_and_drawers(maniskill: ManiSkillAssets, task_id: int) -> None:
     assert successes(maniskill, task_id, range(PLACES[task_id])) > 0.9 * PLACES[task_id]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task_id", "share"), [(3, 0.8), (10, 0.9)])
+def test_move_near_and_apple(maniskill: ManiSkillAssets, task_id: int, share: float) -> None:
+    assert successes(maniskill, task_id, range(PLACES[task_id])) > share * PLACES[task_id]

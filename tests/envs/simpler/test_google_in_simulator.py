@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,14 @@ def test_missing_stage_names_its_file(maniskill: ManiSkillAssets) -> None:
     env = make_google_env("simpler_google_va", OPEN_TOP, assets=maniskill)
     with pytest.raises(RuntimeError, match=r"stages/modern_bedroom_no_roof\.glb is missing"):
         env.reset(init_index=index, seed=0)
+    assert env.spec.setting == "bedroom", "its record says which setting it was"
+    from runners.envs.simpler.google_stage import check_stages
+
+    with pytest.raises(
+        RuntimeError, match=r"modern_bedroom_no_roof\.glb \(setting bedroom\) .*suite\.settings=\[base\]"
+    ):
+        check_stages(maniskill.root, "simpler_google_va", [(OPEN_TOP, 0), (OPEN_TOP, index)])
+    check_stages(maniskill.root, "simpler_google_va", [(OPEN_TOP, 0)])
 
 
 def test_stand_ins_are_marked(maniskill: ManiSkillAssets) -> None:
@@ -176,9 +185,18 @@ def test_stand_ins_are_marked(maniskill: ManiSkillAssets) -> None:
 
     if not maniskill.stand_ins:
         pytest.skip("these assets have no stand-ins")
-    marked = make_google_env("simpler_google_va", PICK, assets=maniskill).spec.assets.detail
-    assert "google_pick_coke_can_1_v4" in marked
-    assert "google_pick" not in make_google_env("simpler_google_vm", PICK, assets=maniskill).spec.assets.detail
+    shown = {}
+    for suite, task_id, layout in (("va", PICK, 25), ("vm", PICK, 25), ("vm", NEAR, 0), ("vm", NEAR, 13)):
+        env = make_google_env(f"simpler_google_{suite}", task_id, assets=maniskill)
+        env.reset(init_index=layout, seed=0)
+        shown[suite, task_id, layout] = (env.spec.setting, env.spec.stand_ins)
+        assert env.spec.assets == maniskill.provenance, "one table holds one provenance, whatever its tasks show"
+    assert shown == {
+        ("va", PICK, 25): ("distractors_few", ("google_pick_coke_can_1_v4",)),
+        ("vm", PICK, 25): ("arm_tabletop_1", ()),  # the photo hides the table
+        ("vm", NEAR, 0): ("arm_original", ("blue_plastic_bottle",)),
+        ("vm", NEAR, 13): ("arm_original", ()),
+    }
 
 
 class TestPictures:
@@ -215,3 +233,33 @@ class TestPictures:
         assert shown == {"robot", "cabinet"}
         assert 0.3 < (frame.body < 0).mean() < 0.9
         env.close()
+
+    @pytest.mark.parametrize(
+        ("focal", "center", "overlap"),
+        # The intrinsics that SIMPLER's authors tuned to this photograph (measured: 0.857), and those that its published
+        # numbers were made with, which shift the arm by 20 pixels (0.499).
+        [((425.0, 413.1), (305.0, 233.0), 0.8), ((425.0, 425.0), (320.0, 256.0), 0.45)],
+    )
+    def test_silhouette_is_that_of_the_photographed_arm(
+        self,
+        maniskill: ManiSkillAssets,
+        focal: tuple[float, float],
+        center: tuple[float, float],
+        overlap: float,
+    ) -> None:
+        """Intersection over union with the arm that a real picture of the coke-can setup shows, marked in blue."""
+        from PIL import Image
+
+        from runners.envs.simpler.picture import draw
+
+        name = "data/tasks/bridge_v2_real2sim_dataset/real_inpainting/pick_coke_can_real_misc"
+        path = maniskill.root / name / "google_horizontal_coke_can_a1_bluegripper.png"
+        if not path.is_file():
+            pytest.skip("these assets lack the photograph with the arm")
+        photo = np.asarray(Image.open(path).convert("RGB").resize((640, 512), Image.Resampling.NEAREST))
+        arm = (photo[..., 2] > 150) & (photo[..., :2] < 90).all(axis=-1)
+        episode = start(maniskill, PICK)
+        look = replace(episode.look, camera=replace(episode.look.camera, focal=focal, center=center))
+        frame = draw(look, episode.poses())
+        drawn = np.isin(frame.body, [at for at, link in enumerate(frame.names) if link.startswith("robot/")])
+        assert (arm & drawn).sum() / (arm | drawn).sum() > overlap

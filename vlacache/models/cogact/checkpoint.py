@@ -73,7 +73,7 @@ def check_room(folder: Path, config: ModelConfig, device: torch.device, dtype: t
         FileNotFoundError, ValueError, RuntimeError: see ``load_cogact``.
     """
     _check_base_vlm(folder)
-    sizes = read_sizes(folder / SIZES_FILE) if (folder / SIZES_FILE).is_file() else published_sizes("DiT-S")
+    sizes = stated_sizes(folder, config.sizes_file) or published_sizes("DiT-S")
     model = empty_model(read_config(folder, sizes, config.unnorm_key))
     num_bytes = needed_bytes(model, dtype)
     require_memory(num_bytes, device, what=str(config.checkpoint), beside=beside(model.config, dtype))
@@ -92,10 +92,12 @@ def load_cogact(
     device: torch.device,
     dtype: torch.dtype,
     beside: Beside = nothing_beside,
+    sizes: Path | None = None,
 ) -> VLAModel:
     """Build the model that a folder holds and fill it, straight to the device; the denoiser stays in float32.
 
     Args:
+        sizes: a ``sizes.json`` in place of the folder's.
         unnorm_key: data set whose statistics scale the actions; it names the robot too. beside: what the caller is
             going to hold on the device too.
 
@@ -105,7 +107,7 @@ def load_cogact(
     """
     _check_base_vlm(folder)
     files = open_torch(weight_file(folder))
-    config = read_config(folder, find_sizes(folder, files), unnorm_key)
+    config = read_config(folder, stated_sizes(folder, sizes) or find_sizes(folder, files), unnorm_key)
     return build_filled(config, files, device=device, dtype=dtype, what=folder.name, beside=beside)
 
 
@@ -186,14 +188,19 @@ def weight_file(folder: Path) -> Path:
     return files[0]
 
 
+def stated_sizes(folder: Path, sizes: Path | None) -> CogACTSizes | None:
+    """What ``sizes``, or else the folder's ``sizes.json``, says; None without either."""
+    if sizes is None and not (folder / SIZES_FILE).is_file():
+        return None
+    return read_sizes(folder / SIZES_FILE if sizes is None else sizes)
+
+
 def find_sizes(folder: Path, files: WeightFiles) -> CogACTSizes:
-    """``sizes.json`` where the folder has one, else the published model that the weights belong to.
+    """The published model that the weights belong to.
 
     Raises:
         ValueError: weights of another architecture.
     """
-    if (folder / SIZES_FILE).is_file():
-        return read_sizes(folder / SIZES_FILE)
     if _POSITIONS not in files.tensors:
         raise ValueError(f"{folder.name}: expected the key {_POSITIONS!r} of CogACT's denoiser; it is not there")
     return sizes_of_weights(files.tensors[_POSITIONS].shape)

@@ -1,0 +1,48 @@
+"""Both ways of attending give softmax attention; the products are taken where they are meant to be."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vlacache.core.attention import attend, needs_products
+
+
+def exact(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """float64, by the formula."""
+    scores = q.double() @ k.double().transpose(1, 2) / math.sqrt(q.shape[-1])
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -math.inf)
+    return (scores.softmax(-1) @ v.double()).transpose(0, 1).flatten(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["full", "rows", "mask", "additive", "causal"])
+@pytest.mark.parametrize("num_keys", [40, 300])
+def test_attention_is_the_formula(dtype: torch.dtype, kind: str, num_keys: int) -> None:
+    """300 rows are more than are scored at once, and no multiple of it."""
+    generator = torch.Generator().manual_seed(num_keys)
+    k, v = (torch.randn(4, num_keys, 16, generator=generator).to(dtype) for _ in range(2))
+    n = 7 if kind == "rows" else num_keys
+    q = torch.randn(n, 4, 16, generator=generator).to(dtype).transpose(0, 1)
+    allowed = torch.rand(n, num_keys, generator=generator) < 0.5
+    allowed[:, 0] = True
+    added = torch.zeros(n, num_keys + 8, dtype=dtype)[:, :num_keys].masked_fill_(~allowed, -math.inf)
+    triangle = torch.ones(n, num_keys, dtype=torch.bool).tril()
+    mask, seen = {"mask": (allowed, allowed), "additive": (added, allowed), "causal": (None, triangle)}.get(
+        kind, (None, None)
+    )
+    found = attend(q, k, v, mask, is_causal=kind == "causal")
+    assert found.dtype == dtype and found.shape == (n, 64)
+    error = (found.double() - exact(q, k, v, seen)).abs()
+    assert error.max() < (1e-5 if dtype == torch.float32 else 0.03)
+    assert error.mean() < (1e-6 if dtype == torch.float32 else 2e-3)
+
+
+def test_products_are_for_bfloat16_on_a_cpu() -> None:
+    assert needs_products(torch.device("cpu"), torch.bfloat16)
+    assert not needs_products(torch.device("cpu"), torch.float32)
+    assert not needs_products(torch.device("cuda"), torch.bfloat16)
