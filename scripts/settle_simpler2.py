@@ -100,7 +100,7 @@ def settle(case: dict[str, Any]) -> tuple[list[list[float]], list[float]]:
         fixed = _add(scene, case["fixed"])
         fixed.set_pose(sapien.Pose(case["fixed_position"]))
         fixed.lock_motion()
-    for body, drop in zip(bodies, case["drops"]):
+    for body, drop in zip(bodies, case["drops"], strict=True):
         body.set_pose(sapien.Pose([*drop["xy"], DROP_Z], drop["turn"]))
         body.lock_motion(0, 0, 0, 1, 1, 0)
     phases = [0.5]

@@ -1,9 +1,9 @@
 """Where the original's objects come to rest, as data, for layouts in which they roll or tumble.
 
-One micrometre decides there: in SAPIEN 2.2.2 itself the orange of move-near comes to rest 54 mm aside when it is dropped
-1e-6 m aside. No other solver finds these poses, so they are initial states, as LIBERO ships its own. Made for every
-layout by ``scripts/settle_simpler2.py`` with SAPIEN 2.2.2, and found by the digest of all that decides them: another
-mesh, density or place has no entry, and settles here.
+One micrometre decides there: in SAPIEN 2.2.2 itself the orange of move-near comes to rest 54 mm aside when it is
+dropped 1e-6 m aside. No other solver finds these poses, so they are initial states, as LIBERO ships its own. Made for
+every layout by ``scripts/settle_simpler2.py`` with SAPIEN 2.2.2, and found by the digest of all that decides them:
+another mesh, density or place has no entry, and settles here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 REST_FILE = Path(__file__).with_name("rest_poses.json")
 
@@ -77,7 +78,8 @@ def known_rest(case: DropCase) -> Rest | None:
     entry = _table().get(case.key)
     if entry is None:
         return None
-    return Rest({drop.name: tuple(pose) for drop, pose in zip(case.drops, entry["poses"], strict=True)}, entry["phases"])
+    poses = zip(case.drops, entry["poses"], strict=True)
+    return Rest({drop.name: tuple(pose) for drop, pose in poses}, entry["phases"])
 
 
 def write_table(rests: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[float]]]) -> None:
@@ -90,8 +92,8 @@ def write_table(rests: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[fl
 
 
 @cache
-def _table() -> Mapping[str, Mapping[str, list[list[float]]]]:
-    return json.loads(REST_FILE.read_text(encoding="utf-8")) if REST_FILE.is_file() else {}
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    return cast("Mapping[str, Mapping[str, Any]]", json.loads(REST_FILE.read_text(encoding="utf-8")))
 
 
 @cache

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 pytest.importorskip("ruckig")
 pytest.importorskip("sapien")
 
+from ruckig import InputParameter, Ruckig, Trajectory
+
 from runners.envs.simpler.google_control import (
     ARM_LIMITS,
     GRIPPER_LIMITS,
@@ -23,6 +25,7 @@ from runners.envs.simpler.google_control import (
     plan_path,
     shifted_pose,
 )
+from runners.envs.simpler.google_robot import NUM_SUBSTEPS, SIM_HZ
 
 DT = 1 / 513
 FINGER_LIMITS = np.array([[-0.0001, 1.3]] * 2)
@@ -78,6 +81,31 @@ def test_paths_keep_their_limits(goal: list[float], velocity: list[float], limit
     acceleration = np.diff(path.velocity, axis=0) / DT
     assert np.abs(acceleration).max() <= limits.acceleration + 1e-6
     np.testing.assert_allclose(path.velocity[0], np.clip(velocity, -limits.velocity, limits.velocity), atol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    goal=st.lists(st.floats(-3, 3), min_size=1, max_size=7),
+    velocity=st.floats(-1, 1),
+    limits=st.sampled_from([ARM_LIMITS, GRIPPER_LIMITS]),
+)
+def test_samples_are_those_of_the_planner(goal: list[float], velocity: float, limits: Limits) -> None:
+    """To the bit: a rounding error in a target becomes another episode once something is touched."""
+    size = len(goal)
+    path = plan_path(np.zeros(size), np.full(size, velocity), np.array(goal), limits)
+    request = InputParameter(size)
+    request.current_position, request.current_velocity = [0.0] * size, [velocity] * size
+    request.target_position = goal
+    request.max_velocity = [limits.velocity] * size
+    request.max_acceleration = [limits.acceleration] * size
+    request.max_jerk = [limits.jerk] * size
+    trajectory = Trajectory(size)
+    Ruckig(size).calculate(request, trajectory)
+    for i in range(0, NUM_SUBSTEPS + 1, 10):
+        if i / SIM_HZ < trajectory.duration:
+            position, speed, _ = trajectory.at_time(i / SIM_HZ)
+            assert path.position[i].tolist() == list(position)
+            assert path.velocity[i].tolist() == list(speed)
 
 
 def test_shift_is_plain_and_turn_is_about_the_base_axes() -> None:

@@ -97,15 +97,12 @@ class TestController:
 
 
 class TestSettling:
-    # The original's heights. The standing can is 0.1 mm too high: the two engines make other hulls of its bottom.
-    @pytest.mark.parametrize(
-        ("task_id", "height", "tolerance"),
-        [(0, 0.91963, 1e-4), (1, 0.91963, 1e-4), (2, 0.95647, 1.2e-4), (PLACE, 0.91788, 1e-4)],
-    )
-    def test_heights(self, maniskill: ManiSkillAssets, task_id: int, height: float, tolerance: float) -> None:
+    # The original's heights.
+    @pytest.mark.parametrize(("task_id", "height"), [(0, 0.91963), (1, 0.91963), (2, 0.95647), (PLACE, 0.91788)])
+    def test_heights(self, maniskill: ManiSkillAssets, task_id: int, height: float) -> None:
         episode = start(maniskill, task_id)
         (entity,) = episode.objects.values()
-        assert entity.pose.p[2] == pytest.approx(height, abs=tolerance)
+        assert entity.pose.p[2] == pytest.approx(height, abs=1e-4)
 
     def test_nothing_moves_afterwards(self, maniskill: ManiSkillAssets) -> None:
         episode = start(maniskill, NEAR)
@@ -114,19 +111,6 @@ class TestSettling:
             episode.step(action())
         for name, entity in episode.objects.items():
             assert np.linalg.norm(entity.pose.p - before[name]) < 1e-4, name
-
-    @needs_oracles
-    @pytest.mark.parametrize("number", [1, 21, 27])
-    def test_move_near_is_the_recorded_layout(self, maniskill: ManiSkillAssets, number: int) -> None:
-        layouts = json.loads((Path(ORACLES or "") / "simpler/layouts_settled.json").read_text(encoding="utf-8"))
-        recorded = layouts[f"move_near/{number:02d}"]
-        episode = start(maniskill, NEAR, number)
-        assert episode.instruction == recorded["instruction"]
-        for name, pose in recorded["poses"].items():
-            # The two engines make other hulls of the bottle, and some objects roll on for a moment: docs/simpler.md.
-            bottle = name == "blue_plastic_bottle"
-            np.testing.assert_allclose(episode.settled[name].p[2], pose[2], atol=3e-4 if bottle else 1e-4)
-            np.testing.assert_allclose(episode.settled[name].p[:2], pose[:2], atol=3e-3)
 
     def test_distractors_lie_around_the_target(self, maniskill: ManiSkillAssets) -> None:
         from runners.envs.simpler.google import GoogleStart
@@ -142,17 +126,17 @@ class TestDrawers:
         episode = start(maniskill, CLOSE_TOP + 1)
         assert [round(episode.cabinet.opening(d), 4) for d in ("top", "middle", "bottom")] == [0.0, 0.2, 0.0]
 
-    @pytest.mark.parametrize(("force", "opening"), [(5.0, 0.0), (10.0, 0.19)])
+    # Openings after a second, measured in SAPIEN 2.2.2. There 5 N move a drawer by 0.4 mm and leave it at rest: its
+    # rail holds it with 5.8 N, and in the recordings drawers are pushed at constant speed with 5.9 N.
+    @pytest.mark.parametrize(("force", "opening"), [(5.0, 0.0004), (6.0, 0.0084), (8.0, 0.0923), (10.0, 0.1761)])
     def test_a_drawer_moves_against_its_friction(
         self, maniskill: ManiSkillAssets, force: float, opening: float
     ) -> None:
-        """0.05 of its weight, 5.6 N: in the recordings drawers are pushed at constant speed with 5.9 N."""
         episode = start(maniskill, OPEN_TOP)
         for _ in range(513):
             episode.cabinet.push("top", force)
             episode.scene.step()
-        # (10 N - 5.6 N) on 11.4 kg with 1 N s/m of damping, for a second.
-        assert episode.cabinet.opening("top") == pytest.approx(opening, abs=0.01)
+        assert episode.cabinet.opening("top") == pytest.approx(opening, abs=1e-3)
         assert episode.cabinet.opening("middle") == pytest.approx(0.0, abs=1e-4)
 
 
