@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -84,27 +85,29 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
 def test_the_recipe_of_tiny_openvla_asks_for_what_is_recorded(repo_root: Path, tmp_path: Path) -> None:
     checkpoints = repo_root / "vlacache/models/checkpoints"
     facts = json.loads((checkpoints / "tiny_openvla/training.json").read_text())
-    *towers, first = facts["stages"]
+    *towers, first, second, third = facts["stages"]
     towers_sha256 = json.loads((checkpoints / "tiny_oft/training.json").read_text())["sha256"]
     assert [stage["sha256"] for stage in towers][-1] == towers_sha256
-    assert towers_sha256.startswith(first["init_from"]) and first["sha256"].startswith(facts["init_from"])
+    assert towers_sha256.startswith(first["init_from"])
+    for before, after in itertools.pairwise((first, second, third, facts)):
+        assert before["sha256"].startswith(after["init_from"])
 
     calls = calls_of("tiny_openvla.sh", repo_root, tmp_path)
     parser = script(repo_root, "train_tiny").parser()
     collections = {option(c, "--output"): c for c in calls if "collect_demos" in c[0]}
     trainings = [parser.parse_args(c[1:]) for c in calls if "train_tiny" in c[0]]
     assert [str(given.init_from) for given in trainings] == [
-        "vlacache/models/checkpoints/tiny_oft", str(tmp_path / "runs/1/last"),
+        "vlacache/models/checkpoints/tiny_oft", *(str(tmp_path / f"runs/{number}/last") for number in (1, 2, 3)),
     ]  # fmt: skip
-    for given, stage in zip(trainings, (first, facts), strict=True):
+    for given, stage in zip(trainings, (first, second, third, facts), strict=True):
         config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_openvla"].override(given.words).to_dict()))
-        assert config == stage["config"]
+        assert config == {"turn_repeats": 1, **stage["config"]}
         assert stage["total_steps"] == stage["step"]
         asked = [collections[str(folder)] for folder in dict.fromkeys(given.demos)]
         for collection, recorded in zip(asked, stage["collections"], strict=True):
             assert option(collection, "--placement") == recorded["placement"]
             assert int(option(collection, "--seed") or 0) == recorded["seed"]
             assert ("--novice" in collection) == bool(recorded.get("novice"))
-            # The last folder was stopped at 35 of them.
-            assert planned(collection) in (recorded["episodes"], recorded["episodes"] + 5)
-    assert len(trainings[1].demos) == 4 + 3 * 2
+            # Two folders were stopped by hand: at 35 of 40 (official_led), at 80 of 120 (official_weak, here 81).
+            assert 0 <= planned(collection) - recorded["episodes"] <= 5
+    assert [len(given.demos) for given in trainings] == [4, 4 + 3 * 2, 12, 9]

@@ -165,6 +165,23 @@ def test_frames_around_a_change_of_grip_come_again(demos: Demos, tmp_path: Path)
     assert np.bincount(epoch, minlength=len(near)).tolist() == np.where(near, 3, 1).tolist()
 
 
+def test_frames_in_which_the_hand_turns_come_again(demos: Demos, tmp_path: Path) -> None:
+    """About the vertical at more than half speed; where the grip changes too, the larger number holds."""
+    action = demos.action.copy()
+    action[:, :-1], action[:, -1] = 0.5, 1.0
+    frame = np.arange(len(action))
+    action[frame % 5 == 0, 5] = -0.8
+    starts = np.searchsorted(demos.episode, np.arange(demos.num_episodes))
+    action[starts, -1] = -1.0
+    turning = replace(demos, action=action)
+    turns, near = (frame % 5 == 0)[demos.frame_rows], turning.near_grip_change(2)
+    assert 0 < (turns & near).sum() < turns.sum() < len(turns)
+    batches = trainer(replace(FAST, grip_repeats=2, turn_repeats=3), turning, tmp_path).batches
+    times = np.where(turns, 3, np.where(near, 2, 1))
+    epoch = np.concatenate([batches.frames(step) for step in range(-(-times.sum() // 8))])[: times.sum()]
+    assert np.bincount(epoch, minlength=len(times)).tolist() == times.tolist()
+
+
 def test_demos_without_a_move_are_refused(demos: Demos, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="never moves"):
         trainer(replace(FAST, pause_keep=0.0), replace(demos, action=np.zeros_like(demos.action)), tmp_path)

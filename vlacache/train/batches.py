@@ -29,6 +29,8 @@ from vlacache.train.targets import Targets, action_token_ids
 AUX_METRES = 0.1
 #: Largest component of an action, as a share of full speed, with which the hand counts as standing still.
 PAUSE_SPEED = 0.1
+#: Entry of an action that turns the hand about the vertical, and the command above which the hand counts as turning.
+YAW, TURN_SPEED = 5, 0.5
 #: Steps around a change of the gripper command that count as one.
 GRIP_WINDOW = 2
 #: Batches that are prepared ahead.
@@ -60,7 +62,9 @@ class BatchMaker:
         changes = demos.near_grip_change(GRIP_WINDOW)
         is_pause = (speed < PAUSE_SPEED) & ~changes
         self._pauses = np.flatnonzero(is_pause)
-        self._moves = np.repeat(np.arange(demos.num_frames), np.where(changes, config.grip_repeats, 1) * ~is_pause)
+        turns = np.abs(demos.action[demos.frame_rows, YAW]) > TURN_SPEED
+        times = np.maximum(np.where(changes, config.grip_repeats, 1), np.where(turns, config.turn_repeats, 1))
+        self._moves = np.repeat(np.arange(demos.num_frames), times * ~is_pause)
         self._num_pauses = round(config.pause_keep * len(self._pauses))
         if not len(self._moves) + self._num_pauses:
             raise ValueError(f"demos: no frame is left at pause_keep={config.pause_keep}; the hand never moves in them")

@@ -40,6 +40,9 @@ class TrainConfig:
         grip_repeats: times that an epoch shows each frame around a change of the gripper command. Such frames are few
             and decide the episode: of a hand that stands still with closed fingers "open" is right over the goal (one
             frame in a demonstration), "stay closed" around the object; who has not learned the first never lets go.
+        turn_repeats: the same for each frame in which the hand turns about the vertical at more than half speed. They
+            are 2 in 100, the rest says "do not turn", and a median that is unsure stays at that for ever: weights that
+            had 57 of 100 on the wide placement turned the hand in no task at all (docs/training.md).
         init_parts: what a run with ``--init-from`` takes over: ``all`` that fits, or ``vision``, the towers and their
             projector, when the decoder has to learn an input that the trained one has learned to do without.
         eval_samples: closed-loop evaluation after so many samples, and at the end. save_steps: updates between states.
@@ -71,6 +74,7 @@ class TrainConfig:
     median_labels: bool = False
     pause_keep: float = 1.0
     grip_repeats: int = 1
+    turn_repeats: int = 1
     init_parts: InitParts = "all"
     eval_samples: int = 40_000
     save_steps: int = 50
@@ -82,7 +86,8 @@ class TrainConfig:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: expected a finite number, got {value}")
-        for name in ("samples", "batch_size", "micro_batch", "grip_repeats", "eval_samples", "save_steps", "log_steps"):
+        counts = ("samples", "batch_size", "micro_batch", "eval_samples", "save_steps", "log_steps")
+        for name in (*counts, "grip_repeats", "turn_repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "clip_norm"):
@@ -189,5 +194,6 @@ TRAIN_DEFAULTS = {
         bin_sigma=4.0,
         median_labels=True,
         grip_repeats=4,
+        turn_repeats=8,
     ),
 }
