@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_no_vulkan_device_says_what_to_do(maniskill: ManiSkillAssets, monkeypatc
     def broken(*_):
         raise RuntimeError("vk::createInstance: ErrorIncompatibleDriver")
 
-    monkeypatch.setattr(picture, "_canvas", picture.Canvas)
+    monkeypatch.setattr(picture, "_canvas", functools.cache(picture.Canvas))  # none of an earlier test
     monkeypatch.setattr(sapien.render, "RenderSystem", broken)
     env = make_widowx_env(0, assets=maniskill)
     env.reset(init_index=0, seed=0)

