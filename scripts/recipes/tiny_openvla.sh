@@ -27,7 +27,8 @@ collect official_s20 --placement official --demos-per-task 20 --seed 20
 collect wide_astray --placement wide --demos-per-task 30 --seed 21 --novice astray
 collect official_astray --placement official --demos-per-task 12 --seed 21 --novice astray
 demos+=(wide_s20 official_s20 wide_astray official_astray)
-train 1 --init-from vlacache/models/checkpoints/tiny_oft init_parts=vision seed=0 samples=120000 turn_repeats=1 eval_samples=20000
+train 1 --init-from vlacache/models/checkpoints/tiny_oft init_parts=vision seed=0 samples=120000 turn_repeats=1 \
+    eval_samples=20000
 
 collect wide_led --placement wide --demos-per-task 7 --seed 22 --novice "$RUNS/1/last" --frame-stride 2
 collect official_led --placement official --demos-per-task 4 --seed 22 --novice "$RUNS/1/last" --frame-stride 2

@@ -33,7 +33,6 @@ def test_masses_of_the_google_tasks_are_the_originals(maniskill: ManiSkillAssets
     episode = google_start(maniskill, *google_layout(name))
     assert set(facts["objects"]) == set(episode.objects)
     for body, told in facts["objects"].items():
-        # The two engines make hulls of bottle and red-bull that differ by up to 0.15 %.
         assert body_of(episode.objects[body]).mass == pytest.approx(told["mass"], rel=2e-3), body
 
 
