@@ -39,7 +39,8 @@ _HYDRA_MULTIRUN = ("hydra.mode=MULTIRUN", "+hydra.mode=MULTIRUN")
 
 
 def _run(argv: list[str]) -> int:
-    from runners.config import ConfigError, check_cache
+    from runners.config import ConfigError
+    from runners.config_parse import check_cache
     from runners.overrides import compose_runs, split_words
 
     try:

@@ -15,11 +15,9 @@ import yaml
 
 from runners.build import (
     Arms,
-    Simulator,
     accelerator_name,
     build_arms,
     build_observers,
-    build_simulator,
     check_robot,
     resolve_device,
     seed_everything,
@@ -34,6 +32,7 @@ from runners.plan import PairPlan, check_filmed, plan_episodes
 from runners.preflight import check_before_loading, check_continued, describe_os_error
 from runners.records import RunRecord
 from runners.sharing import check_same_baseline
+from runners.simulators import Simulator, build_simulator
 from runners.store import RunStore
 from runners.suite import RunnerSettings, run_suite
 from runners.trained_on import warn_other_suite

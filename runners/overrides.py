@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runners.config import ONE_ARM_MODELS, TOP_LEVEL, ConfigError, RunConfig, parse_config
+from runners.config import ONE_ARM_MODELS, TOP_LEVEL, ConfigError, RunConfig
+from runners.config_parse import parse_config
 from runners.suggest import one_of, suggestion
 
 CONFIG_NAME = "config"

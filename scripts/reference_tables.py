@@ -20,11 +20,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
 from runners.argv import parse_with_words
-from runners.build import LIBERO_INIT_STATES
 from runners.journal import EPISODES_FILE, RUN_FILE, read_episodes, read_run
 from runners.overrides import compose_run, keys_of
 from runners.records import RunRecord
 from runners.script import call_run, run_script
+from runners.simulators import LIBERO_INIT_STATES
 
 RESULTS = Path("results")
 BASELINE = "none"

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from runners.config import ConfigError, check_cache
+from runners.config import ConfigError
+from runners.config_parse import check_cache
 from runners.overrides import compose_runs, split_words
 
 MISTAKES = {

@@ -6,10 +6,11 @@ from dataclasses import fields
 
 import pytest
 
-from runners.build import render_mode
-from runners.config import SECTIONS, CacheSection, check_cache, parse_config
+from runners.config import SECTIONS, CacheSection
+from runners.config_parse import check_cache, parse_config
 from runners.help import describe
 from runners.overrides import compose_run, config_dir, default_choice, group_choices, groups, keys_of
+from runners.simulators import render_mode
 from runners.suite_names import NUM_TASKS
 
 ALL_CHOICES = [(group, choice) for group in groups() for choice in group_choices(group)]
@@ -73,9 +74,9 @@ def test_suite_files_agree_with_the_simulators():
 def test_number_of_tasks_and_initial_states_are_those_of_libero():
     pytest.importorskip("libero")
     from runners.assets.resolve import resolve_assets
-    from runners.build import LIBERO_INIT_STATES
     from runners.envs.libero_runtime import prepare
     from runners.envs.libero_tasks import LIBERO_SUITES, load_task
+    from runners.simulators import LIBERO_INIT_STATES
 
     prepare(resolve_assets("builtin", suite="libero_spatial", render="fast").root)
     for suite in LIBERO_SUITES:

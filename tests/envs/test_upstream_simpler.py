@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from runners.build import build_simulator
 from runners.envs.base import Env
 from runners.envs.upstream_simpler import make_upstream_env, upstream_tasks
 from runners.overrides import compose_run
+from runners.simulators import build_simulator
 
 #: Keywords of a build that its recordings do not name: they change pictures only, or the length.
 PICTURE_KEYWORDS = {"obs_mode", "camera_cfgs", "max_episode_steps", "shader_dir"}
