@@ -47,7 +47,7 @@ class Adaptive(RelevantPolicy):
     relevance_kinds: ClassVar[tuple[SpanKind, ...]] = ("text", "action")
     tau: float = 0.999
     top_k: int = 256
-    task_top_k: int = 64
+    task_top_k: int = 96
     first_layer: int = 0
     schedule: Literal["concentration"] = "concentration"
     schedule_base: float = 0.6
@@ -55,7 +55,7 @@ class Adaptive(RelevantPolicy):
     entropy_rows: int | None = 16
     entropy_stride: int = 4
     relevance_rows: int | None = 32
-    max_age: int | None = 6
+    max_age: int | None = 4
     refresh_every: int | None = 12
 
     def __post_init__(self) -> None:
