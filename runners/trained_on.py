@@ -14,15 +14,15 @@ def training_suites(folder: Path) -> tuple[str, ...]:
     """Suites of the demonstrations of all training runs of a checkpoint; empty where nothing tells.
 
     ``training.json`` names them under ``collections`` of every run. A checkpoint of which one run does not say so is
-    taken to be made for the suites that its model card has results of.
+    taken to be made for the suites that its model card has results of, and those that the other runs name.
     """
     training = _read(folder / TRAINING_FILE)
     runs = [*training.get("stages", ()), training]
     named = [[str(one["suite"]) for one in run.get("collections", ())] for run in runs]
-    if all(named):
-        return tuple(sorted({suite for suites in named for suite in suites}))
-    results = _read(folder / CARD_FILE).get("evaluations", ())
-    return tuple(sorted({str(result["suite"]) for result in results}))
+    results = [str(result["suite"]) for result in _read(folder / CARD_FILE).get("evaluations", ())]
+    if not all(named):
+        named = [*named, results] if results else []
+    return tuple(sorted({suite for suites in named for suite in suites}))
 
 
 def warn_other_suite(suite: str, model: str, made_for: Sequence[str]) -> str | None:

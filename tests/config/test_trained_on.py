@@ -28,7 +28,7 @@ def test_the_card_tells_where_a_run_does_not(tmp_path: Path) -> None:
     write(tmp_path, "training.json", {"stages": [{}], "collections": [{"suite": "libero_goal"}]})
     assert training_suites(tmp_path) == ()
     write(tmp_path, "card.json", {"evaluations": [{"suite": "libero_spatial"}] * 2})
-    assert training_suites(tmp_path) == ("libero_spatial",)
+    assert training_suites(tmp_path) == ("libero_goal", "libero_spatial")
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])
@@ -40,12 +40,13 @@ def test_broken_facts_tell_nothing(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("words", "suites"),
     [
-        (["suite=libero_goal"], ("libero_spatial",)),
-        (["suite=libero_goal", "model=blind"], ("libero_spatial",)),
+        (["suite=libero_goal"], ("libero_goal", "libero_object", "libero_spatial")),
+        (["suite=libero_goal", "model=blind"], ("libero_goal", "libero_object", "libero_spatial")),
+        (["suite=libero_goal", "model=tiny_openvla"], ("libero_spatial",)),
         (["suite=libero_goal", "model.checkpoint=null"], ()),
     ],
 )
-def test_the_weights_that_ship_are_for_libero_spatial(words: list[str], suites: tuple[str, ...]) -> None:
+def test_the_suites_of_the_weights_that_ship(words: list[str], suites: tuple[str, ...]) -> None:
     assert build_arms(compose_run([*words, "device=cpu", "model.dtype=float32"]).config).trained_on == suites
 
 
