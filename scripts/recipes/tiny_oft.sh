@@ -21,7 +21,7 @@ train() { # number of the run, options and numbers; begins from the averaged wei
     if [ -d "$RUNS/$number/last" ]; then return; fi
     if [ "$number" -gt 1 ]; then begin=(--init-from "$RUNS/$((number - 1))/last"); fi
     "$PYTHON" scripts/train_tiny.py --no-eval --demos "${demos[@]/#/$DEMOS/}" --folder "$RUNS/$number" "${begin[@]}" \
-        batch_size=32 precision=bfloat16 log_steps=25 "${@:2}"
+        "${@:2}" batch_size=32 precision=bfloat16
     # Runs 1 to 6 began with new auxiliary heads, run 7 with those of run 6.
     if [ "$number" -lt 6 ]; then rm -f "$RUNS/$number/heads.safetensors"; fi
 }
@@ -31,27 +31,30 @@ collect official --placement official --demos-per-task 30 --seed 0
 collect wide_jitter --placement wide --demos-per-task 40 --seed 1 --jitter colour light
 demos+=(wide official wide_jitter)
 train 1 --stop-at 1850 seed=0 samples=120000 learning_rate=1.5e-3 keep_shares=0:0.25,0.8:0.5,0.94:1 \
-    aux_weight=0.5 pointing_weight=0 eval_samples=16000
+    aux_weight=0.5 pointing_weight=0 eval_samples=16000 log_steps=25
 train 2 --stop-at 1600 seed=1 samples=120000 learning_rate=1.2e-3 keep_shares=0:0.25,0.75:0.5,0.93:1 \
-    eval_samples=15000
+    eval_samples=15000 log_steps=25
 
 collect official_scanned --placement official --demos-per-task 16 --seed 2 --assets auto --render reference
 demos+=(official_scanned)
-train 3 seed=2 samples=76000 learning_rate=9e-4 keep_shares=0:0.25,0.72:0.5,0.94:1 eval_samples=15200
+train 3 seed=2 samples=76000 learning_rate=9e-4 keep_shares=0:0.25,0.72:0.5,0.94:1 eval_samples=15200 \
+    log_steps=25
 
 collect official_cabinet --placement official --tasks 4 9 --demos-per-task 70 --seed 4
 demos+=(official_cabinet)
-train 4 seed=3 samples=24000 learning_rate=5e-4 keep_shares=0:0.25,0.5:0.5,0.85:1 eval_samples=24000
+train 4 seed=3 samples=24000 learning_rate=5e-4 keep_shares=0:0.25,0.5:0.5,0.85:1 eval_samples=24000 \
+    log_steps=25
 
 collect wide_ramekin --placement wide --tasks 1 5 --demos-per-task 60 --seed 5
 collect wide_led --placement wide --tasks 1 5 4 --demos-per-task 40 --seed 6 --novice "$RUNS/4/last"
 collect official_led --placement official --tasks 4 9 --demos-per-task 30 --seed 7 --novice "$RUNS/4/last"
 demos+=(wide_ramekin wide_led official_led)
-train 5 seed=5 samples=26000 learning_rate=6e-4 keep_shares=0:0.25,0.45:0.5,0.85:1 eval_samples=26000
+train 5 seed=5 samples=26000 learning_rate=6e-4 keep_shares=0:0.25,0.45:0.5,0.85:1 eval_samples=26000 \
+    log_steps=25
 
-# All three suites. Some of the demonstrations are those of tiny_openvla, whose towers are run 5's.
-if [ ! -d "$DEMOS/vla_wide_led" ]; then
-    echo "next: scripts/recipes/tiny_openvla.sh, at least to its run 2; then this script again"
+# All three suites. The demonstrations of libero_spatial are those of tiny_openvla, whose towers are run 5's.
+if [ ! -d "$DEMOS/wide_weak" ]; then
+    echo "next: scripts/recipes/tiny_openvla.sh, which collects six more folders; then this script again"
     exit 0
 fi
 collect goal --suite libero_goal --placement official --demos-per-task 13 --seed 30
@@ -60,10 +63,10 @@ collect goal_c --suite libero_goal --placement official --tasks 0 1 2 3 --demos-
 collect object --suite libero_object --placement official --demos-per-task 25 --seed 30
 demos=(goal goal_b goal_c object wide_s20 official_s20 vla_wide_led vla_official_led official_weak wide_weak)
 train 6 --stop-at 800 seed=7 samples=56000 learning_rate=1e-3 turn_repeats=4 keep_shares=0:0.25,0.6:0.5,0.9:1 \
-    eval_samples=14000 log_steps=20
+    eval_samples=14000
 
 collect official_scanned_s33 --placement official --demos-per-task 3 --seed 33 --assets auto --render reference
 demos+=(official_scanned_s33 official_scanned_s33 official_scanned_s33) # three times an epoch
 train 7 seed=8 samples=30000 learning_rate=7e-4 turn_repeats=4 keep_shares=0:0.25,0.45:0.5,0.85:1 \
-    eval_samples=10000 log_steps=20
+    eval_samples=10000
 echo "weights: $RUNS/7/last"

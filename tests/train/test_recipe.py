@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import itertools
 import json
@@ -33,7 +34,10 @@ def calls_of(recipe: str, repo_root: Path, tmp_path: Path) -> list[list[str]]:
     fake.write_text(FAKE.format(python=sys.executable, log=str(log)))
     fake.chmod(0o755)
     folders = {"DEMOS": str(tmp_path / "demos"), "RUNS": str(tmp_path / "runs"), "VLACACHE_ASSETS_DIR": str(tmp_path)}
+    if recipe == "tiny_openvla.sh":
+        folders["RUNS"] += "_vla"
     command = ["bash", str(repo_root / "scripts/recipes" / recipe)]
+    log.unlink(missing_ok=True)
     for _ in range(2):
         subprocess.run(command, env={**os.environ, **folders, "PYTHON": str(fake)}, check=True, capture_output=True)
     return [json.loads(line) for line in log.read_text().splitlines()]
@@ -61,33 +65,50 @@ def planned(collection: list[str]) -> int:
 
 
 def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_path: Path) -> None:
-    calls = calls_of("tiny_oft.sh", repo_root, tmp_path)
-    assert not list((tmp_path / "runs").glob("*/heads.safetensors"))
     facts = json.loads((repo_root / "vlacache/models/checkpoints/tiny_oft/training.json").read_text())
     stages: list[dict[str, Any]] = [*facts["stages"], facts]
     parser = script(repo_root, "train_tiny").parser()
-    collections = {option(c, "--output"): c for c in calls if "collect_demos" in c[0]}
-    trainings = [parser.parse_args(c[1:]) for c in calls if "train_tiny" in c[0]]
-    assert (len(collections), len(trainings)) == (8, len(stages) == 5 and 5)
+    first = calls_of("tiny_oft.sh", repo_root, tmp_path)
+    assert len(trainings_of(first, parser)) == 5  # then it is the other's turn
+    shared = calls_of("tiny_openvla.sh", repo_root, tmp_path)
+    (tmp_path / "demos/wide_weak").mkdir(parents=True)
+    calls = [*first, *calls_of("tiny_oft.sh", repo_root, tmp_path)]
+    assert [path.parent.name for path in sorted((tmp_path / "runs").glob("*/heads.safetensors"))] == ["6", "7"]
+    collections = {option(c, "--output"): c for c in [*shared, *calls] if "collect_demos" in c[0]}
+    trainings = trainings_of(calls, parser)
+    assert len(trainings) == len(stages) == 7
     for number, (given, stage) in enumerate(zip(trainings, stages, strict=True), start=1):
         config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_oft"].override(given.words).to_dict()))
         recorded = {"pointing_weight": 0.0, **stage["config"], "precision": stage["dtype"]}
         assert {name: config[name] for name in recorded} == recorded, number
         assert (config["bin_sigma"], config["median_labels"], config["pause_keep"]) == (0.0, False, 1.0)
         assert (given.stop_at or stage["total_steps"]) == stage["step"]
-        assert sum(planned(collections[str(folder)]) for folder in given.demos) == stage["demos"]["episodes"]
+        asked = sum(planned(collections[str(folder)]) for folder in given.demos)
+        # What was stopped by hand: goal_c at 30 of 32, vla_official_led at 35 of 40, official_weak at 80 of 81,
+        # official_scanned_s33 at 28 of 30, which is listed three times.
+        assert asked - stage["demos"]["episodes"] == {6: 2 + 5 + 1, 7: 2 + 5 + 1 + 3 * 2}.get(number, 0)
         before = None if number == 1 else tmp_path / "runs" / str(number - 1) / "last"
         assert given.init_from == before
-    led = [c for c in collections.values() if "--novice" in c]
-    assert [option(c, "--novice") for c in led] == [str(tmp_path / "runs/4/last")] * 2
+        for folder, kept in zip(dict.fromkeys(given.demos), stage.get("collections", ()), strict=False):
+            asked_for = collections[str(folder)]
+            suite = option(asked_for, "--suite") or "libero_spatial"
+            assert (suite, option(asked_for, "--placement")) == (kept["suite"], kept["placement"])
+            assert int(option(asked_for, "--seed") or 0) == kept["seed"]
+    led = [c for c in calls if "collect_demos" in c[0] and "--novice" in c]
+    assert {option(c, "--novice") for c in led} == {str(tmp_path / "runs/4/last")}
+
+
+def trainings_of(calls: list[list[str]], parser: argparse.ArgumentParser) -> list[argparse.Namespace]:
+    """What the recipe trains."""
+    return [parser.parse_args(c[1:]) for c in calls if "train_tiny" in c[0]]
 
 
 def test_the_recipe_of_tiny_openvla_asks_for_what_is_recorded(repo_root: Path, tmp_path: Path) -> None:
     checkpoints = repo_root / "vlacache/models/checkpoints"
     facts = json.loads((checkpoints / "tiny_openvla/training.json").read_text())
     *towers, first, second, third = facts["stages"]
-    towers_sha256 = json.loads((checkpoints / "tiny_oft/training.json").read_text())["sha256"]
-    assert [stage["sha256"] for stage in towers][-1] == towers_sha256
+    towers_sha256 = [stage["sha256"] for stage in towers][-1]  # of tiny_oft's run 5
+    assert json.loads((checkpoints / "tiny_oft/training.json").read_text())["stages"][4]["sha256"] == towers_sha256
     assert towers_sha256.startswith(first["init_from"])
     for before, after in itertools.pairwise((first, second, third, facts)):
         assert before["sha256"].startswith(after["init_from"])
@@ -97,7 +118,7 @@ def test_the_recipe_of_tiny_openvla_asks_for_what_is_recorded(repo_root: Path, t
     collections = {option(c, "--output"): c for c in calls if "collect_demos" in c[0]}
     trainings = [parser.parse_args(c[1:]) for c in calls if "train_tiny" in c[0]]
     assert [str(given.init_from) for given in trainings] == [
-        "vlacache/models/checkpoints/tiny_oft", *(str(tmp_path / f"runs/{number}/last") for number in (1, 2, 3)),
+        str(Path("results/train/tiny_oft_stages/5/last")), *(str(tmp_path / f"runs_vla/{number}/last") for number in (1, 2, 3)),
     ]  # fmt: skip
     for given, stage in zip(trainings, (first, second, third, facts), strict=True):
         config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_openvla"].override(given.words).to_dict()))
