@@ -22,13 +22,10 @@ from runners.experts.hand import (
 
 TILT = math.radians(70)  # of the hand at a handle: 90 is level; less leaves the table free, more the handle above
 BEFORE_HANDLE = 0.09
-PULL_BEYOND = 0.045  # of the hand's target ahead of the drawer: the controller pulls as hard as it is off
-OPEN_ENOUGH, NEARLY_OPEN = 0.15, 0.13  # where pulling ends; where it may have slid back to while the hand left
-DEPTH = 0.006  # of the grip site behind the bar's middle
-HALF_BAR = 0.045
-SLIPPED = 0.025  # across the bar: no longer between the fingers
+PULL_BEYOND = 0.03  # of the hand's target ahead of the drawer: the controller pulls as hard as it is off
+OPEN_ENOUGH = 0.15
 CLOSE_STEPS, LET_GO_STEPS, LEAVE_STEPS, RISE_STEPS = 13, 8, 12, 25
-LEAVE_DISTANCE, RISE_HEIGHT, RISE_INWARD = 0.10, 0.12, 0.12
+LEAVE_DISTANCE, RISE_HEIGHT = 0.10, 0.22
 
 KNOB_ARM = 0.030  # from the knob's axis to where the fingers push
 KNOB_HEIGHT = 0.045  # of the grip site above the stove's origin while it pushes
@@ -52,8 +49,6 @@ class DrawerPhase(IntEnum):
 class OpenDrawer:
     """Seizes a bar handle from the front and pulls; then leaves, pointing down again.
 
-    Where the handle slips out of the fingers, or the drawer is not open in the end, it starts over.
-
     Args:
         joint: name of the drawer's slide; negative is open.
     """
@@ -68,7 +63,7 @@ class OpenDrawer:
 
     def finished(self, state: LiberoState) -> bool:
         """Whether the drawer is open and the hand away from it."""
-        return self._phase is DrawerPhase.DONE and self._opening(state) >= NEARLY_OPEN
+        return self._phase is DrawerPhase.DONE
 
     def act(self, state: LiberoState) -> NDArray[np.float64]:
         """Action float64[7] for the current state."""
@@ -76,67 +71,46 @@ class OpenDrawer:
         if self._rotation is None:
             self._yaw = finger_yaw(state)
             self._rotation = _facing(state, -out)
-        if self._has_failed(state, out, handle):
-            self._enter(DrawerPhase.APPROACH, state)
-        elif self._is_complete(state, out, handle):
-            self._enter(DrawerPhase(self._phase + 1), state)
+        target = self._target(state, out, handle)
+        if self._is_complete(state, target):
+            self._phase, self._steps_in_phase = DrawerPhase(self._phase + 1), 0
+            if self._phase is DrawerPhase.RISE:
+                self._anchor = state.eef_pos + np.array([0.0, 0.0, RISE_HEIGHT])
+            elif self._phase in (DrawerPhase.CLOSE, DrawerPhase.LET_GO, DrawerPhase.LEAVE):
+                self._anchor = state.eef_pos
+            target = self._target(state, out, handle)
         else:
             self._steps_in_phase += 1
-        target = self._target(state, out, handle)
         wanted = pointing_down(self._yaw) if self._phase >= DrawerPhase.RISE else self._rotation
         grip = CLOSED if self._phase in (DrawerPhase.CLOSE, DrawerPhase.PULL) else OPEN
         return hand_action(state, target, wanted, grip)
-
-    def _enter(self, phase: DrawerPhase, state: LiberoState) -> None:
-        self._phase, self._steps_in_phase = phase, 0
-        self._anchor = state.eef_pos
-        if phase is DrawerPhase.RISE:  # and back to the robot: stretched out, the elbow locks while the hand turns down
-            inward = state.base_pos[:2] - self._anchor[:2]
-            self._anchor += np.array([*(RISE_INWARD * inward / np.linalg.norm(inward)), RISE_HEIGHT])
-
-    def _has_failed(self, state: LiberoState, out: NDArray[np.float64], handle: NDArray[np.float64]) -> bool:
-        """Whether the handle has slipped away, or the drawer slid back."""
-        if self._phase is DrawerPhase.PULL:
-            gap = state.eef_pos - handle
-            along_bar = abs(float(gap @ np.cross(out, DOWN)))
-            across = math.sqrt(max(0.0, float(gap @ gap) - along_bar**2))
-            return across > SLIPPED or along_bar > HALF_BAR or self._steps_in_phase > 60
-        return self._phase is DrawerPhase.DONE and self._opening(state) < NEARLY_OPEN
-
-    def _opening(self, state: LiberoState) -> float:
-        """How far the drawer is open, m."""
-        return -float(state.data.joint(self._joint).qpos[0])
 
     def _target(self, state: LiberoState, out: NDArray[np.float64], handle: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the grip site should go in this phase, float64[3]."""
         match self._phase:
             case DrawerPhase.APPROACH:
                 return handle + BEFORE_HANDLE * out
-            case DrawerPhase.REACH | DrawerPhase.CLOSE:
-                return handle - DEPTH * out
+            case DrawerPhase.REACH:
+                return handle
             case DrawerPhase.PULL:
                 return handle + PULL_BEYOND * out
             case DrawerPhase.LEAVE:
                 return self._anchor + LEAVE_DISTANCE * out
         return self._anchor
 
-    def _is_complete(self, state: LiberoState, out: NDArray[np.float64], handle: NDArray[np.float64]) -> bool:
+    def _is_complete(self, state: LiberoState, target: NDArray[np.float64]) -> bool:
         assert self._rotation is not None
-        steps, error = self._steps_in_phase, self._target(state, out, handle) - state.eef_pos
-        slack = 1.0 + max(0, steps - 25) / 10.0  # rather a rough approach than none
-        off = float(np.linalg.norm(error))
+        steps, off = self._steps_in_phase, float(np.linalg.norm(target - state.eef_pos))
         match self._phase:
             case DrawerPhase.APPROACH:
                 turned = float(np.linalg.norm(rotation_error(state, self._rotation)))
-                return off < 0.012 * slack and turned < 0.12 * slack
+                return (off < 0.012 and turned < 0.12) or steps > 60
             case DrawerPhase.REACH:
-                # The bar is long and the fingers are wide open: how deep it lies between them decides.
-                depth = abs(float(error @ out))
-                return (depth < 0.008 and off < 0.020) or steps > 30
+                return off < 0.008 or steps > 30
             case DrawerPhase.CLOSE:
                 return steps >= CLOSE_STEPS - 1
             case DrawerPhase.PULL:
-                return self._opening(state) >= OPEN_ENOUGH
+                return float(state.data.joint(self._joint).qpos[0]) <= -OPEN_ENOUGH or steps > 60
             case DrawerPhase.LET_GO:
                 return steps >= LET_GO_STEPS - 1
             case DrawerPhase.LEAVE:

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from runners.assets import ResolvedAssets
 from runners.demos import collect as collect_module
 from runners.demos.collect import Collection, collect
 from runners.demos.dataset import (
@@ -32,9 +31,7 @@ from runners.demos.dataset import (
     read_info,
     write_meta,
 )
-from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording, env_steps
-from runners.envs.libero import make_libero_env
-from runners.experts import build_expert
+from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording
 from tests.demos.test_pool import group_is_gone, until
 
 pytestmark = pytest.mark.sim
@@ -276,19 +273,3 @@ def test_a_demo_that_fails_does_not_stop_the_others(
         assert left.value.code == 1
         assert error.startswith("error: incomplete: libero_spatial, seed 0: ") and "for task 2: demo 0;" in error
         assert {index: meta.task_index for index, meta in find_episodes(tmp_path).items()} == {1: 7}
-
-
-def test_the_expert_seizes_a_handle_again_that_slipped(builtin_assets: ResolvedAssets) -> None:
-    """Two noisy episodes of "open the middle drawer" in which the first pull goes wrong."""
-    recording = Recording(frame_stride=400, max_steps=300)
-    with contextlib.closing(
-        make_libero_env(
-            "libero_goal",
-            0,
-            assets=builtin_assets,
-            max_steps=env_steps(recording),
-            success_rule="any_step",
-        )
-    ) as env:
-        recorder = DemoRecorder(env, build_expert("libero_goal"), recording)
-        assert [recorder.record(index=index, seed=32) is not None for index in (13, 17)] == [True, True]
