@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
-from runners.demos.collect import Collection, collect
+from runners.demos.collect import Collection, collect, describe_failures
 from runners.demos.episode import Recording
 from runners.demos.looks import JITTERS
 from runners.demos.noise import NoiseSettings
@@ -22,14 +22,15 @@ from runners.suite_names import NUM_TASKS
 
 
 def main() -> int:
-    """Collect, print the cost."""
+    """Collect, print the cost; 1 where demos had to be left out."""
     arguments = _parse()
     root = arguments.output
     if root is None:
         root = Path("results") / "demos" / f"{arguments.suite}-{arguments.placement}-s{arguments.seed}"
     try:
         with sigterm_as_interrupt():
-            cost = collect(_collection(arguments), root, workers=arguments.workers)
+            collection = _collection(arguments)
+            cost = collect(collection, root, workers=arguments.workers)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -37,6 +38,9 @@ def main() -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     print(f"{root}: {cost.describe()}")
+    if cost.given_up:
+        print(f"error: incomplete: {describe_failures(collection, cost.given_up)}", file=sys.stderr)
+        return 1
     return 0
 
 

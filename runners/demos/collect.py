@@ -1,14 +1,14 @@
 """Collects demonstrations with several processes. What is on disk is not made again, and the seed decides all of it.
 
 Demo ``n`` of a task is the first success among training episodes ``n * MAX_ATTEMPTS`` and the following ones, so
-neither the number of workers nor a kill changes what is recorded.
+neither the number of workers nor a kill changes what is recorded. A demo without one is left out, the others are made.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,17 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a collection took. ``seconds`` wall time of all workers together."""
+    """What a collection took. ``seconds`` wall time of all workers together.
+
+    ``given_up``: task id and number of each demo for which the expert failed ``MAX_ATTEMPTS`` times.
+    """
 
     num_demos: int
     num_attempts: int
     num_pictures: int
     num_bytes: int
     seconds: float
+    given_up: tuple[tuple[int, int], ...] = ()
 
     def describe(self) -> str:
         """One line for the terminal."""
@@ -104,6 +108,22 @@ class Cost:
         )
 
 
+#: Episodes of a block, and task id and number of each demo that was given up.
+Recorded = tuple[list[EpisodeMeta], list[tuple[int, int]]]
+
+
+def describe_failures(collection: Collection, given_up: Iterable[tuple[int, int]]) -> str:
+    """One line for the terminal: which demos of which tasks are missing, at least one."""
+    numbers: dict[int, list[str]] = {}
+    for task_id, number in given_up:
+        numbers.setdefault(task_id, []).append(str(number))
+    told = "; ".join(f"task {task_id}: demo {', '.join(of_task)}" for task_id, of_task in numbers.items())
+    return (
+        f"{collection.suite}, seed {collection.seed}: the expert failed {MAX_ATTEMPTS} training episodes in a row for "
+        f"{told}; less noise may help"
+    )
+
+
 def collect(collection: Collection, root: Path, *, workers: int = 1, progress: Callable[[str], None] = print) -> Cost:
     """Make the demos that are missing below ``root``.
 
@@ -113,7 +133,7 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
 
     Raises:
         ValueError: no worker, or ``root`` holds demos of other settings. FolderBusyError: another process collects
-            into ``root``. RuntimeError: the expert fails ``MAX_ATTEMPTS`` times in a row.
+            into ``root``.
     """
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
@@ -131,12 +151,16 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
         total = len(collection.tasks) * collection.demos_per_task
         write_meta(root, episodes, settings, fps=20)
         cost = _cost(root, [], 0.0)
+        given_up: list[tuple[int, int]] = []
         with contextlib.closing(_run(collection, root, blocks, workers)) as recorded:
-            for made in recorded:
+            for made, failed in recorded:
+                if failed:
+                    given_up = sorted([*given_up, *failed])
+                    progress(describe_failures(collection, failed))
                 episodes |= {meta.episode_index: meta for meta in made}
                 write_meta(root, episodes, settings, fps=20)
                 new = [meta for index, meta in episodes.items() if index not in known]
-                cost = _cost(root, new, time.perf_counter() - begun)
+                cost = _cost(root, new, time.perf_counter() - begun, tuple(given_up))
                 progress(f"{len(episodes)}/{total}; {cost.describe()}")
         return cost
     finally:
@@ -145,8 +169,8 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
 
 def _run(
     collection: Collection, root: Path, blocks: list[tuple[int, list[int]]], workers: int
-) -> Generator[list[EpisodeMeta], None, None]:
-    """Record the blocks; yields the episodes of each."""
+) -> Generator[Recorded, None, None]:
+    """Record the blocks; yields what came of each."""
     if workers == 1:
         with contextlib.closing(_Worker(collection, root)) as worker:
             for task_id, numbers in blocks:
@@ -168,7 +192,7 @@ class _Worker:
         )
         self._env: Any = None
 
-    def record(self, task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
+    def record(self, task_id: int, numbers: list[int]) -> Recorded:
         """Record and write demos ``numbers`` of one task."""
         from runners.envs.libero import make_libero_env
 
@@ -184,9 +208,11 @@ class _Worker:
             success_rule="any_step",
         )
         recorder = DemoRecorder(self._env, build_expert(collection.suite), collection.recording, self._novice)
-        return [self._record_one(recorder, task_id, number) for number in numbers]
+        made = {number: self._record_one(recorder, task_id, number) for number in numbers}
+        return [meta for meta in made.values() if meta], [(task_id, n) for n, meta in made.items() if meta is None]
 
-    def _record_one(self, recorder: DemoRecorder, task_id: int, number: int) -> EpisodeMeta:
+    def _record_one(self, recorder: DemoRecorder, task_id: int, number: int) -> EpisodeMeta | None:
+        """Record and write one demo; None where the expert fails ``MAX_ATTEMPTS`` times."""
         collection, spec = self._collection, self._env.spec
         for attempt in range(MAX_ATTEMPTS):
             index = number * MAX_ATTEMPTS + attempt
@@ -211,10 +237,7 @@ class _Worker:
             )
             write_episode(self._root, meta, rows)
             return meta
-        raise RuntimeError(
-            f"{collection.suite} task {task_id}: the expert failed {MAX_ATTEMPTS} training episodes in a row "
-            f"(demo {number}, seed {collection.seed}); less noise may help"
-        )
+        return None
 
     def close(self) -> None:
         """Free the env."""
@@ -231,7 +254,7 @@ def _start(collection: Collection, root: Path) -> None:
     _worker = _Worker(collection, root)
 
 
-def _record(task_id: int, numbers: list[int]) -> list[EpisodeMeta]:
+def _record(task_id: int, numbers: list[int]) -> Recorded:
     assert _worker is not None  # the pool's initializer
     return _worker.record(task_id, numbers)
 
@@ -276,11 +299,12 @@ def _missing_blocks(collection: Collection, known: set[int]) -> list[tuple[int, 
     return blocks
 
 
-def _cost(root: Path, episodes: list[EpisodeMeta], seconds: float) -> Cost:
+def _cost(root: Path, episodes: list[EpisodeMeta], seconds: float, given_up: tuple[tuple[int, int], ...] = ()) -> Cost:
     return Cost(
         num_demos=len(episodes),
-        num_attempts=sum(meta.attempts for meta in episodes),
+        num_attempts=sum(meta.attempts for meta in episodes) + MAX_ATTEMPTS * len(given_up),
         num_pictures=len(VIEWS) * sum(meta.num_frames for meta in episodes),
         num_bytes=sum(episode_path(root, meta.episode_index).stat().st_size for meta in episodes),
         seconds=seconds,
+        given_up=given_up,
     )

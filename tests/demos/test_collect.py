@@ -31,7 +31,7 @@ from runners.demos.dataset import (
     read_info,
     write_meta,
 )
-from runners.demos.episode import TAIL_STEPS, Recording
+from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording
 from tests.demos.test_pool import group_is_gone, until
 
 pytestmark = pytest.mark.sim
@@ -252,3 +252,24 @@ def test_settings_are_json() -> None:
     settings = collect_module._settings(COLLECTION)
     assert json.loads(json.dumps(settings)) == settings
     assert settings["recording"]["noise"] == asdict(COLLECTION.recording.noise)
+
+
+def test_a_demo_that_fails_does_not_stop_the_others(
+    tmp_path: Path, repo_root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Task 2 fails: task 7 behind it is made all the same, the command names what is missing and ends with 1."""
+    record = DemoRecorder.record
+
+    def fail_task_2(self: DemoRecorder, *, index: int, seed: int) -> Any:
+        return None if self._env.spec.task_id == 2 else record(self, index=index, seed=seed)
+
+    monkeypatch.setattr(DemoRecorder, "record", fail_task_2)
+    words = ["--tasks", "2", "7", "--demos-per-task", "1", "--frame-stride", "20", "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", ["collect_demos.py", "--output", str(tmp_path), *words])
+    for _ in range(2):  # the same command again knows no better
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(repo_root / "scripts" / "collect_demos.py"), run_name="__main__")
+        error = capsys.readouterr().err
+        assert left.value.code == 1
+        assert error.startswith("error: incomplete: libero_spatial, seed 0: ") and "for task 2: demo 0;" in error
+        assert {index: meta.task_index for index, meta in find_episodes(tmp_path).items()} == {1: 7}
