@@ -60,7 +60,9 @@ def add_validation_options(out: argparse.ArgumentParser) -> None:
     suites = [suite for suite in NUM_TASKS if suite != "toy"]
     out.add_argument("--suites", nargs="+", choices=suites, default=["libero_spatial"], metavar="SUITE")
     out.add_argument("--tasks", type=int, nargs="+", default=list(range(10)))
-    out.add_argument("--placements", nargs="+", choices=("official", "wide"), default=["official"])
+    out.add_argument(
+        "--placements", nargs="+", choices=("official", "wide"), default=["official"], help="of the suites that have it"
+    )
     out.add_argument(
         "--validation-starts",
         type=int,
@@ -91,13 +93,11 @@ def make_evaluate(given: argparse.Namespace) -> Any:
             make_libero_env(suite, task_id, assets=assets, placement=placement, render=render), given.validation_starts
         )
 
-    _check_validation(given)
+    placements = _check_validation(given)
     starts = range(given.validation_starts)
     loops = {
-        suite: ClosedLoop(
-            suite, {p: env_maker(suite, p) for p in given.placements}, given.tasks, starts, VALIDATION_SEED
-        )
-        for suite in given.suites
+        suite: ClosedLoop(suite, {p: env_maker(suite, p) for p in chosen}, given.tasks, starts, VALIDATION_SEED)
+        for suite, chosen in placements.items()
     }
 
     def evaluate(loaded: LoadedModel) -> dict[str, Any]:
@@ -110,18 +110,21 @@ def make_evaluate(given: argparse.Namespace) -> Any:
     return evaluate
 
 
-def _check_validation(given: argparse.Namespace) -> None:
-    """Now, not at the first evaluation, hours later."""
+def _check_validation(given: argparse.Namespace) -> dict[str, list[str]]:
+    """Placements of each suite, those of the command line that it has; errors now, not at the first evaluation."""
     from runners.envs.wide.layout import SUITE as WIDE_SUITE
 
+    placements = {}
     for suite in given.suites:
         unknown = [task for task in given.tasks if task not in range(NUM_TASKS[suite])]
         if unknown:
             raise ValueError(f"--tasks: expected 0 .. {NUM_TASKS[suite] - 1} ({suite}), got {unknown}")
-        if "wide" in given.placements and suite != WIDE_SUITE:
-            raise ValueError(f"--placements wide: written for {WIDE_SUITE}, got {suite}; use official")
+        placements[suite] = [p for p in given.placements if p == "official" or suite == WIDE_SUITE]
+        if not placements[suite]:
+            raise ValueError(f"--placements wide: written for {WIDE_SUITE}, got {suite}; add official")
     if given.validation_starts < 1:
         raise ValueError(f"--validation-starts: expected at least 1, got {given.validation_starts}")
+    return placements
 
 
 class Printer:

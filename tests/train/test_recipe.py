@@ -118,7 +118,8 @@ def test_the_recipe_of_tiny_openvla_asks_for_what_is_recorded(repo_root: Path, t
     collections = {option(c, "--output"): c for c in calls if "collect_demos" in c[0]}
     trainings = [parser.parse_args(c[1:]) for c in calls if "train_tiny" in c[0]]
     assert [str(given.init_from) for given in trainings] == [
-        str(Path("results/train/tiny_oft_stages/5/last")), *(str(tmp_path / f"runs_vla/{number}/last") for number in (1, 2, 3)),
+        str(Path("results/train/tiny_oft_stages/5/last")),
+        *(str(tmp_path / f"runs_vla/{number}/last") for number in (1, 2, 3)),
     ]  # fmt: skip
     for given, stage in zip(trainings, (first, second, third, facts), strict=True):
         config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_openvla"].override(given.words).to_dict()))
