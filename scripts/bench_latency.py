@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 import sys
 from pathlib import Path
 
@@ -27,7 +26,9 @@ from vlacache.bench.benchmark import Benchmark, run_benchmark
 from vlacache.bench.command import (
     add_model_options,
     add_random_options,
+    at_least,
     build_model,
+    check_device,
     one_line_errors,
     parse_variants,
     shown_command,
@@ -35,8 +36,12 @@ from vlacache.bench.command import (
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode
 from vlacache.bench.ladder import SCRIPT, arm_names, choose_names
 from vlacache.bench.memory import ladder_memory
+from vlacache.bench.names import BENCH_FOLDER, result_name, slug
 from vlacache.bench.trace import DEFAULT_TRACE, AttentionTrace
 from vlacache.models.factory import LoadedModel
+
+#: Options that make another measurement, so that their results lie in files of their own.
+NAMED = ("dtype", "option", "episode", "trace", "compare", "still", "arms", "calls")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,9 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--still", action="store_true", help="the first picture at every call: every draft is accepted")
     parser.add_argument("--arms", default=None, help="comma separated; default: all")
-    parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls, from the start")
-    parser.add_argument("--repeats", type=int, default=20, help="timed repetitions of the episode")
-    parser.add_argument("--warmup", type=int, default=2, help="repetitions thrown away")
+    parser.add_argument("--calls", type=at_least(2), default=None, help="at most so many policy calls, from the start")
+    parser.add_argument("--repeats", type=at_least(1), default=20, help="timed repetitions of the episode")
+    parser.add_argument("--warmup", type=at_least(0), default=2, help="repetitions thrown away")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: in results/bench/")
     return parser
 
@@ -65,18 +70,16 @@ def choose_trace(choice: str, loaded: LoadedModel) -> AttentionTrace | None:
     return AttentionTrace.load(DEFAULT_TRACE if choice == "auto" else Path(choice))
 
 
-def default_output(benchmark: Benchmark) -> Path:
-    """``results/bench/<model>[_random][_tiny]_<device>.json`` of this checkout."""
-    info = benchmark.model
-    kind = re.sub(r"[^a-z0-9]+", "_", info.checkpoint.lower()) if info.checkpoint.startswith("random") else ""
-    device = re.sub(r"[^a-z0-9]+", "_", str(benchmark.machine["device"]).lower())
-    name = "_".join(part.strip("_") for part in (info.name, kind, device) if part)
-    return Path(__file__).resolve().parent.parent / "results" / "bench" / f"{name}.json"
+def default_output(benchmark: Benchmark, args: argparse.Namespace) -> Path:
+    """``results/bench/<model>[_random_<scale> ...][_<option>_<value> ...]_<device>.json`` of this checkout."""
+    name = result_name(benchmark.model, args, build_parser(), NAMED)
+    return BENCH_FOLDER / f"{name}_{slug(str(benchmark.machine['device']))}.json"
 
 
 def run(args: argparse.Namespace) -> Benchmark:
     """Load what the command line names and measure it."""
-    variants = parse_variants(args.compare)
+    check_device(args.device)
+    variants = parse_variants(args.compare, args.model, args.device)
     only = None if args.arms is None else [name.strip() for name in args.arms.split(",")]
     arms = choose_names(arm_names(variants), only)
     episode = RecordedEpisode.load(args.episode)
@@ -104,7 +107,7 @@ def main() -> None:
     with one_line_errors():
         benchmark = run(args)
         print(benchmark.show())
-        output = args.output or default_output(benchmark)
+        output = args.output or default_output(benchmark, args)
         benchmark.write(output)
         print(f"\nwritten: {output.name} in {output.parent.name}/")
 

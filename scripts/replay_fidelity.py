@@ -22,7 +22,15 @@ from typing import Any
 if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vlacache.bench.command import add_model_options, build_model, one_line_errors, parse_cache
+from vlacache.bench.benchmark import today
+from vlacache.bench.command import (
+    add_model_options,
+    at_least,
+    build_model,
+    one_line_errors,
+    parse_cache,
+    shown_command,
+)
 from vlacache.bench.episode import DEFAULT_EPISODE, RecordedEpisode, load_episodes
 from vlacache.bench.fidelity import Fidelity, Replay, StillCheck, check_still, compare, replay
 from vlacache.bench.fidelity_table import fidelity_table, still_table
@@ -55,16 +63,21 @@ def run(
     return results, checks
 
 
-def main() -> int:
-    """Replay, print, write; 1 if a cache is broken."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_options(parser, dtype="float32")
     parser.add_argument("--cache", nargs="+", default=list(CACHES), help="names, or name:key=value,key=value")
     parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE], help="files or folders")
-    parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls of an episode")
+    parser.add_argument("--calls", type=at_least(1), default=None, help="at most so many policy calls of an episode")
     parser.add_argument("--tolerance", type=float, default=0.01, help="a call beyond it has diverged")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: results/fidelity/<model>.json")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Replay, print, write; 1 if a cache is broken."""
+    args = build_parser().parse_args()
     with one_line_errors():
         episodes = load_episodes(args.episodes)
         loaded = build_model(args)
@@ -74,7 +87,8 @@ def main() -> int:
         print(f"{info.name} ({info.weights} weights, {info.checkpoint}, {info.dtype}); {'; '.join(sources)}")
         print(f"{still_table(checks)}\n\n{fidelity_table(results)}")
         output = args.output or Path(__file__).resolve().parent.parent / "results" / "fidelity" / f"{info.name}.json"
-        write(output, {"model": asdict(info), "episodes": sources}, results, checks)
+        about = {"model": asdict(info), "episodes": sources, "command": shown_command(sys.argv), "date": today()}
+        write(output, about, results, checks)
         print(f"\nwritten: {output.name} in {output.parent.name}/")
     return int(any(check.passed is False for check in checks))
 

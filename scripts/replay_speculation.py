@@ -17,12 +17,42 @@ from pathlib import Path
 if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vlacache.bench.benchmark import today
-from vlacache.bench.command import add_model_options, build_model, one_line_errors, parse_cache, shown_command
+from vlacache.bench.benchmark import machine, today
+from vlacache.bench.command import (
+    add_model_options,
+    at_least,
+    build_model,
+    check_device,
+    one_line_errors,
+    parse_cache,
+    shown_command,
+)
 from vlacache.bench.episode import DEFAULT_EPISODE, load_episodes
+from vlacache.bench.names import BENCH_FOLDER, result_name, slug
 from vlacache.bench.speculation import SpeculationReport, compare_decoding
 
-BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
+#: Options that make another replay. ``episodes`` is none of them: which were replayed is in the file.
+NAMED = ("option", "cache", "calls")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_options(parser)
+    parser.set_defaults(model="tiny_openvla")
+    parser.add_argument("--cache", nargs="+", default=["none", "adaptive"], help="names, or name:key=value,key=value")
+    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE], help="files or folders")
+    # The first call of an episode has no draft.
+    parser.add_argument("--calls", type=at_least(2), default=None, help="at most so many policy calls of an episode")
+    parser.add_argument("--output", type=Path, default=None, help="JSON; default: in results/bench/")
+    return parser
+
+
+def default_output(report: SpeculationReport, args: argparse.Namespace) -> Path:
+    """``results/bench/speculation_<model>[_untrained][_<option>_<value> ...][_<GPU>].json`` of this checkout."""
+    device = check_device(args.device)
+    gpu = f"_{slug(machine(device)['device'])}" if device.type == "cuda" else ""
+    return BENCH_FOLDER / f"speculation_{result_name(report.model, args, build_parser(), NAMED)}{gpu}.json"
 
 
 def run(args: argparse.Namespace) -> SpeculationReport:
@@ -43,18 +73,11 @@ def run(args: argparse.Namespace) -> SpeculationReport:
 
 def main() -> int:
     """Replay, print, write; 1 if speculation changed an answer in float32."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_model_options(parser)
-    parser.set_defaults(model="tiny_openvla")
-    parser.add_argument("--cache", nargs="+", default=["none", "adaptive"], help="names, or name:key=value,key=value")
-    parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE], help="files or folders")
-    parser.add_argument("--calls", type=int, default=None, help="at most so many policy calls of an episode")
-    parser.add_argument("--output", type=Path, default=None, help="JSON; default: in results/bench/")
-    args = parser.parse_args()
+    args = build_parser().parse_args()
     with one_line_errors():
         report = run(args)
         print(report.show())
-        output = args.output or BENCH / f"speculation_{report.model.name}.json"
+        output = args.output or default_output(report, args)
         report.write(output)
         print(f"\nwritten: {output.name} in {output.parent.name}/")
     exact = [r for r in report.results if r.dtype == "float32"]

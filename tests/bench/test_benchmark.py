@@ -19,7 +19,17 @@ from vlacache.bench.benchmark import Benchmark, run_benchmark
 from vlacache.bench.command import parse_variants
 from vlacache.bench.compare import Call, Measured, Row, measure, summarize, timed_call
 from vlacache.bench.episode import RecordedEpisode
-from vlacache.bench.ladder import DENSE, EAGER, MAC_RATIO, MAC_RATIO_ARM, SCRIPT, build_arms, build_rung, ratio_for_macs
+from vlacache.bench.ladder import (
+    DENSE,
+    EAGER,
+    MAC_RATIO,
+    MAC_RATIO_ARM,
+    SCRIPT,
+    arm_names,
+    build_arms,
+    build_rung,
+    ratio_for_macs,
+)
 from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
 from vlacache.bench.roofline import DeviceRates
 from vlacache.bench.table import ladder_table
@@ -182,11 +192,41 @@ def test_warm_up_is_left_out_and_arms_take_turns() -> None:
 
 def test_results_are_named_by_model_and_device(repo_root: Path, twins: dict[str, LoadedModel]) -> None:
     script = load_script(repo_root, "bench_latency")
-    random = replace(twins["openvla"].info, checkpoint="random, 7b")
-    names = {"openvla_nvidia_h100.json": twins["openvla"].info, "openvla_random_7b_nvidia_h100.json": random}
-    for expected, info in names.items():
-        path = script.default_output(SimpleNamespace(model=info, machine={"device": "NVIDIA H100"}))
-        assert path == repo_root / "results" / "bench" / expected
+    info = replace(twins["openvla"].info, weights="trained")
+    random = replace(info, checkpoint="random, 7b", weights="untrained")
+    plain = ["--warmup", "1", "--repeats", "9", "--device", "cpu", "--random-weights", "--output", "x.json"]
+    names = {
+        "openvla": (info, plain), "openvla_random_7b": (random, plain),
+        "openvla_untrained": (replace(info, weights="untrained"), plain),
+        "openvla_compare_decode_speculative_still": (info, ["--compare", "decode=speculative", "--still"]),
+        "openvla_compare_decode_speculative": (info, ["--compare", "decode=speculative"]),
+        "openvla_arms_dense_adaptive": (info, ["--arms", "dense,adaptive"]),
+        "openvla_calls_20": (info, ["--calls", "20"]), "openvla_dtype_float32": (info, ["--dtype", "float32"]),
+        "openvla_episode_a_trace_none": (info, ["--episode", "/b/a.npz", "--trace", "none"]),
+    }  # fmt: skip
+    for expected, (model, words) in names.items():
+        args = script.build_parser().parse_args(words)
+        path = script.default_output(SimpleNamespace(model=model, machine={"device": "NVIDIA H100"}), args)
+        assert path == repo_root / "results" / "bench" / f"{expected}_nvidia_h100.json"
+    args = script.build_parser().parse_args(["--arms", ",".join(arm_names())])
+    assert len(script.default_output(SimpleNamespace(model=info, machine={"device": "x"}), args).name) < 100
+
+
+def test_speculation_is_named_by_weights_and_gpu(repo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain command on a CPU keeps the name of the file that is in the repository."""
+    script = load_script(repo_root, "replay_speculation")
+    monkeypatch.setattr(script, "check_device", torch.device)
+    monkeypatch.setattr(script, "machine", lambda device: {"device": "NVIDIA H100"})
+    trained = SimpleNamespace(name="tiny_openvla", weights="trained", checkpoint="tiny_openvla@0")
+    untrained = SimpleNamespace(name="tiny_openvla", weights="untrained", checkpoint="seed 0")
+    for info, words, expected in (
+        (trained, ["--episodes", "results/episodes"], "speculation_tiny_openvla"),
+        (untrained, ["--calls", "5"], "speculation_tiny_openvla_untrained_calls_5"),
+        (trained, ["--device", "cuda"], "speculation_tiny_openvla_nvidia_h100"),
+    ):
+        args = script.build_parser().parse_args(["--device", "cpu", *words])
+        assert script.default_output(SimpleNamespace(model=info), args).name == f"{expected}.json"
+    assert (repo_root / "results" / "bench" / "speculation_tiny_openvla.json").is_file()
 
 
 def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:
@@ -237,14 +277,35 @@ def test_speculation_is_judged_by_what_was_accepted() -> None:
 def test_variants_run_beside_the_dense_rung(twins: dict[str, LoadedModel], episode: RecordedEpisode) -> None:
     loaded = twins["openvla_oft"]
     observations = episode.observations(8, loaded.info.views)[:2]
-    variants = parse_variants(["num_open_loop_steps=1"])
+    variants = parse_variants(["num_open_loop_steps=1", "num_open_loop_steps=2"], "openvla_oft", "cpu")
     result = run_benchmark(
         loaded, observations, episode="", trace=None, repeats=1, only=[], variants=variants, warmup=0
     )
-    assert [rung.arm for rung in result.rungs] == [DENSE, "dense, num_open_loop_steps=1"]
+    assert [rung.arm for rung in result.rungs] == [
+        DENSE, "dense, num_open_loop_steps=1", "dense, num_open_loop_steps=2",
+    ]  # fmt: skip
     assert result.rungs[1].accepted_tokens is None and "num_open_loop_steps=1 by stage" in result.show()
-    with pytest.raises(ValueError, match="--compare: expected some of"):
-        parse_variants(["device=cuda"])
+    with pytest.raises(ValueError, match=r"num_open_loop_steps: expected 1\.\.8 .* got 9"):
+        run_benchmark(
+            loaded, observations, episode="", trace=None, repeats=1, variants=[("num_open_loop_steps", 9)], warmup=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["device=cuda"], "--compare: expected some of"),
+        (["decode=speculativ"], "model.decode: expected one of"),
+        (["decode=speculative"], "openvla_oft has none"),
+        (["runtime=graphs"], "needs a CUDA device"),
+        (["runtime=eager", "runtime=eager"], "each key=value once"),
+        (["num_open_loop_steps=abc"], "expected a whole number of at least 1, got 'abc'"),
+        (["num_open_loop_steps=0"], "expected a whole number of at least 1, got 0"),
+    ],
+)
+def test_variants_that_do_not_exist_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_variants(words, "openvla_oft", "cpu")
 
 
 def test_published_shapes_add_up_and_are_refused_before_they_are_built(monkeypatch: pytest.MonkeyPatch) -> None:

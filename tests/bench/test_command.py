@@ -75,6 +75,50 @@ def test_activations_that_are_not_finite(
     assert "expected finite actions" in failed(load_script(repo_root, "bench_latency"), capsys)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--random-weights", "--option", "decode=banana"], "model.decode: expected one of"),
+        (["--random-weights", "--option", "num_open_loop_steps=9"], "expected 1..8"),
+        (["--random-weights", "--unnorm-key", "a"], "expected no --unnorm-key beside it"),
+        (["--random-weights", "--revision", "a"], "expected no --revision beside it"),
+        (["--checkpoint", "x"], "--scale: expected --random-weights beside it"),
+        (["--option", "num_open_loop_steps=0"], "--scale: expected --random-weights"),
+        (["--random-weights", "--device", "foo"], "--device: expected cpu, cuda or cuda:<number>, got 'foo'"),
+        (["--random-weights", "--device", "cuda:99"], "--device: got cuda:99, but torch sees"),
+    ],
+)
+def test_model_options_that_do_not_fit(
+    repo_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["bench_latency", "--model", "openvla_oft", "--scale", "tiny", "--device", "cpu", *words]
+    )
+    assert message in failed(load_script(repo_root, "bench_latency"), capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bench_latency", ["--calls", "-60"]),
+        ("bench_latency", ["--warmup", "-1"]),
+        ("bench_latency", ["--repeats", "0"]),
+        ("replay_fidelity", ["--calls", "0"]),
+        ("replay_speculation", ["--calls", "1"]),
+    ],
+)
+def test_counts_are_whole_numbers(
+    repo_root: Path, capsys: pytest.CaptureFixture[str], name: str, words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load_script(repo_root, name).build_parser().parse_args(words)
+    assert caught.value.code == 2 and f"argument {words[0]}: expected a whole number of at" in capsys.readouterr().err
+
+
 def test_too_little_memory_for_the_arms(
     repo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +142,7 @@ def test_memory_of_the_ladder_by_hand() -> None:
 
 def test_arms_are_known_before_there_is_a_model(episode) -> None:
     loaded = random_model("openvla_oft", "tiny", device=torch.device("cpu"), dtype=torch.float32)
-    variants = {"num_open_loop_steps": 1}
+    variants = [("num_open_loop_steps", 1)]
     names = list(build_arms(loaded, None, episode.observations(8, loaded.info.views)[0], variants))
     assert names == [name for name in arm_names(variants) if name in names]
     assert set(arm_names(variants)) - set(names) <= {"fixed, MACs/1.5"}

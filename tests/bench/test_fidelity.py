@@ -220,6 +220,7 @@ def test_command_line(
     assert ("BROKEN" in shown) == broken and ("passed" in shown) != broken
     data = json.loads(output.read_text())
     assert [entry["passed"] for entry in data["still"]] == [not broken] * 2
+    assert data["command"].startswith("python scripts/replay_fidelity.py --device cpu --cache") and data["date"]
     assert data["fidelity"][0]["cache"] == "fixed_ratio:reuse_ratio=0.6" and data["model"]["dtype"] == "float32"
 
 

@@ -82,9 +82,12 @@ def test_the_script_writes_what_it_shows(
     assert script.main() == 1
 
 
-def test_the_mean_leaves_out_calls_without_a_draft(causal: LoadedModel) -> None:
+def test_the_mean_leaves_out_calls_without_a_draft(causal: LoadedModel, tmp_path: Path) -> None:
     (found,) = compare_decoding(causal, NONE, [[observation(0)]])
     assert sum(found.accepted) == 0 and not np.isfinite(found.mean_accepted)
+    report = SpeculationReport(causal.info, ["x"], 1, [found], "", "")
+    report.write(tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text())["mean_accepted"] == {"none, float32": None}
 
 
 def test_a_folder_stands_for_its_episodes(tmp_path: Path) -> None:

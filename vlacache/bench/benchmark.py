@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def run_benchmark(
     trace: AttentionTrace | None,
     repeats: int,
     only: Sequence[str] | None = None,
-    variants: Mapping[str, Any] | None = None,
+    variants: Sequence[tuple[str, Any]] = (),
     warmup: int = 2,
     command: str = "",
 ) -> Benchmark:
@@ -163,7 +163,7 @@ def chosen_arms(
     trace: AttentionTrace | None,
     observations: Sequence[Observation],
     only: Sequence[str] | None,
-    variants: Mapping[str, Any] | None,
+    variants: Sequence[tuple[str, Any]],
 ) -> dict[str, Policy]:
     """The arms to measure; see ``run_benchmark``."""
     if len(observations) < 2:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,16 @@ import torch
 
 from vlacache.bench.random_weights import PROMPT_IDS, SCALES, random_model
 from vlacache.core.policies import CachePolicy, build_cache_policy
-from vlacache.models.factory import LoadedModel, ModelConfig, choose_dtype, load_model, shipped_models
+from vlacache.models.factory import (
+    LoadedModel,
+    ModelConfig,
+    choose_dtype,
+    load_model,
+    run_differently,
+    shipped_models,
+)
 from vlacache.models.memory import Beside, nothing_beside
+from vlacache.models.request import check_calls
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, dtype: str = "auto") -> None:
@@ -37,7 +46,32 @@ def add_model_options(parser: argparse.ArgumentParser, *, dtype: str = "auto") -
 def add_random_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--random-weights`` and its scale."""
     parser.add_argument("--random-weights", action="store_true", help=f"published shapes of {sorted(PROMPT_IDS)}")
-    parser.add_argument("--scale", default="7b", choices=SCALES, help="of --random-weights")
+    parser.add_argument("--scale", default=None, choices=SCALES, help=f"of --random-weights; default: {SCALES[0]}")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The ``type`` of an argument that counts something; below ``least`` or no whole number: argparse's error."""
+
+    def count(word: str) -> int:
+        if not word.strip().isdecimal() or int(word) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {word!r}")
+        return int(word)
+
+    return count
+
+
+def check_device(word: str) -> torch.device:
+    """The device of ``--device``.
+
+    Raises:
+        ValueError: no device of torch's, or a GPU that is not there.
+    """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", word):
+        raise ValueError(f"--device: expected cpu, cuda or cuda:<number>, got {word!r}")
+    device = torch.device(word)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device: got {word}, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
+    return device
 
 
 @contextlib.contextmanager
@@ -63,11 +97,14 @@ def build_model(args: argparse.Namespace, beside: Beside = nothing_beside) -> Lo
         beside: what the script is going to hold on the device too.
 
     Raises:
-        ValueError: an option that does not exist, or one that random weights do not have.
+        ValueError: an option that does not exist or has no such value, or one that random weights do not have.
     """
+    check_device(args.device)
     options = parse_options(args.option)
     if getattr(args, "random_weights", False):
         return _random(args, options, beside)
+    if getattr(args, "scale", None) is not None:
+        raise ValueError("--scale: expected --random-weights beside it; a checkpoint has its own sizes")
     _refuse_unknown(options, ModelConfig)
     if "input_ids" in options:
         options["input_ids"] = parse_ids(str(options["input_ids"]))
@@ -128,26 +165,38 @@ def _number(value: str) -> int | float | str:
     return value
 
 
-def parse_variants(words: list[str]) -> dict[str, Any]:
+def parse_variants(words: list[str], model: str, device: str) -> list[tuple[str, Any]]:
     """``key=value`` words that say how calls are run: fields of ``ModelConfig`` that a loaded model has too.
 
+    Args:
+        words: a key may come several times, each with another value. model, device: that are to be run so.
+
     Raises:
-        ValueError: another field, or a word without ``=``.
+        ValueError: another field, a value that the model or the device does not have, the same word twice, or one
+            without ``=``.
     """
-    variants = parse_options(words)
-    _refuse_unknown(variants, LoadedModel, "--compare")
+    variants = [pair for word in words for pair in parse_options([word]).items()]
+    _refuse_unknown(dict(variants), LoadedModel, "--compare")
+    for key, value in variants:
+        check_calls(ModelConfig(model, device=device, **{key: value}))
+    if len(set(variants)) < len(variants):
+        raise ValueError(f"--compare: expected each key=value once, got {words}")
     return variants
 
 
 def _random(args: argparse.Namespace, options: dict[str, Any], beside: Beside) -> LoadedModel:
-    if args.checkpoint != "auto":
-        raise ValueError("--random-weights: expected no --checkpoint beside it")
+    given = [flag for flag in ("checkpoint", "revision", "unnorm_key") if getattr(args, flag) not in (None, "auto")]
+    if given:
+        raise ValueError(
+            f"--random-weights: expected no --{given[0].replace('_', '-')} beside it; it is of a checkpoint"
+        )
     # How calls are run (decode, runtime ...) is said by the loaded model; what it is, by the flags.
     _refuse_unknown(options, LoadedModel)
     device = torch.device(args.device)
     dtype = choose_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
-    model = random_model(args.model, args.scale, device=device, dtype=dtype, beside=beside)
-    return dataclasses.replace(model, **options)
+    check_calls(ModelConfig(args.model, device=args.device, **options))
+    model = random_model(args.model, args.scale or SCALES[0], device=device, dtype=dtype, beside=beside)
+    return run_differently(model, options)
 
 
 def _refuse_unknown(options: dict[str, Any], kind: Any, flag: str = "--option") -> None:

@@ -16,7 +16,7 @@ from vlacache.bench.trace import FittedTrace
 from vlacache.core.flops import prefill_macs
 from vlacache.core.policies import build_cache_policy
 from vlacache.core.policies.base import ReusePolicy
-from vlacache.models.factory import LoadedModel
+from vlacache.models.factory import LoadedModel, run_differently
 from vlacache.models.policy import CachedPolicy
 from vlacache.models.prismatic import VLAModel
 from vlacache.types import STAGES, Observation, Policy
@@ -42,11 +42,11 @@ def variant(key: str, value: object) -> str:
     return f"{DENSE}, {key}={value}"
 
 
-def arm_names(variants: Mapping[str, Any] | None = None) -> list[str]:
+def arm_names(variants: Sequence[tuple[str, Any]] = ()) -> list[str]:
     """Names of ``build_arms``, known before there is a model (it leaves out the last where no reuse gives it)."""
     policies = [n for name in POLICIES for n in ([at_zero(name)] if name in AT_ZERO else []) + [name]]
     fixed = [f"fixed_ratio={ratio}" for ratio in FIXED_RATIOS]
-    dense = [variant(key, value) for key, value in (variants or {}).items()]
+    dense = [variant(key, value) for key, value in variants]
     return [SCRIPT, EAGER, DENSE, *dense, *policies, *fixed, MAC_RATIO_ARM]
 
 
@@ -65,12 +65,15 @@ def choose_names(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
 
 
 def build_arms(
-    loaded: LoadedModel, trace: FittedTrace | None, observation: Observation, variants: Mapping[str, Any] | None = None
+    loaded: LoadedModel,
+    trace: FittedTrace | None,
+    observation: Observation,
+    variants: Sequence[tuple[str, Any]] = (),
 ) -> dict[str, Policy]:
     """All rungs, fixed ratios and policies on one set of weights.
 
     Args:
-        variants: fields of ``LoadedModel`` (how calls are run), each for one more dense rung.
+        variants: fields of ``LoadedModel`` (how calls are run) and their values, each for one more dense rung.
         trace: what policies go by in place of the model's own attention. observation: of any call; it sizes the arm
             of ``MAC_RATIO``, which is left out where no reuse gives that ratio.
     """
@@ -79,8 +82,8 @@ def build_arms(
         EAGER: PlainPolicy(loaded, attentions=False),
         DENSE: CachedPolicy(loaded, build_cache_policy("none")),
     }
-    for key, value in (variants or {}).items():
-        arms[variant(key, value)] = CachedPolicy(replace(loaded, **{key: value}), build_cache_policy("none"))
+    for key, value in variants:
+        arms[variant(key, value)] = CachedPolicy(run_differently(loaded, {key: value}), build_cache_policy("none"))
     for name in POLICIES:
         cache = build_cache_policy(name)
         assert isinstance(cache, ReusePolicy)

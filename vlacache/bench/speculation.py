@@ -183,7 +183,7 @@ class SpeculationReport:
     def write(self, path: Path) -> None:
         """As JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        means = {f"{r.cache}, {r.dtype}": r.mean_accepted for r in self.results}
+        means = {f"{r.cache}, {r.dtype}": r.mean_accepted if sum(r.accepted) else None for r in self.results}
         data = {"schema_version": SCHEMA_VERSION, "kind": "speculation", **asdict(self), "mean_accepted": means}
         path.write_text(json.dumps(data, indent=1) + "\n")
 

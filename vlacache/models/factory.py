@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from vlacache.models.hub import find_checkpoint
 from vlacache.models.memory import Beside, nothing_beside
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import UNTRAINED_KEY
-from vlacache.models.request import DTYPES, check_request
+from vlacache.models.request import DTYPES, check_calls, check_request
 from vlacache.models.request import PUBLISHED_MODELS as PUBLISHED_MODELS
 from vlacache.models.request import ModelConfig as ModelConfig
 from vlacache.models.robots import ROBOTS
@@ -138,15 +139,31 @@ def wrap_model(
     model = model.to(device).eval().requires_grad_(False)
     config = model.config
     steps = config.num_executable if num_open_loop_steps is None else num_open_loop_steps
-    if not 1 <= steps <= config.num_executable:
-        raise ValueError(
-            f"model.num_open_loop_steps: expected 1..{config.num_executable} (chunk of {config.name}), got {steps}"
-        )
+    _check_steps(steps, config)
     info = ModelInfo(
         config.name, weights, checkpoint, str(model.dtype).removeprefix("torch."), config.decoder.num_layers,
         config.views, config.grid, model.num_parameters(),
     )  # fmt: skip
     return LoadedModel(model, tokenizer, info, steps)
+
+
+def run_differently(loaded: LoadedModel, changes: Mapping[str, Any]) -> LoadedModel:
+    """The same weights with other fields that say how calls are run: decode, runtime, num_open_loop_steps.
+
+    Raises:
+        ValueError: a value that does not exist or does not fit the model or its device.
+    """
+    check_calls(ModelConfig(loaded.info.name, device=str(loaded.model.device), **changes))
+    if changes.get("num_open_loop_steps") is not None:
+        _check_steps(changes["num_open_loop_steps"], loaded.model.config)
+    return replace(loaded, **changes)
+
+
+def _check_steps(steps: int, config: VLAConfig) -> None:
+    if not 1 <= steps <= config.num_executable:
+        raise ValueError(
+            f"model.num_open_loop_steps: expected 1..{config.num_executable} (chunk of {config.name}), got {steps}"
+        )
 
 
 def shipped_models() -> list[str]:

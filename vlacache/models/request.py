@@ -67,7 +67,7 @@ def check_request(config: ModelConfig) -> None:
         raise ValueError(f"model: expected one of {sorted(names)}, got {config.name!r}{hint}")
     if config.dtype != "auto" and config.dtype not in DTYPES:
         raise ValueError(f"model.dtype: expected 'auto' or one of {sorted(DTYPES)}, got {config.dtype!r}")
-    _check_calls(config)
+    check_calls(config)
     if config.name in PUBLISHED_MODELS:
         if config.checkpoint is None:
             raise ValueError(
@@ -80,8 +80,15 @@ def check_request(config: ModelConfig) -> None:
             raise ValueError(f"model.{key}: only for published checkpoints, {config.name} has none; leave it null")
 
 
-def _check_calls(config: ModelConfig) -> None:
-    """How calls are run: what the model has to offer, and the device."""
+def check_calls(config: ModelConfig) -> None:
+    """How calls are run: what the model has to offer, and the device.
+
+    Raises:
+        ValueError: a decode mode, runtime or number of steps that does not exist or does not fit.
+    """
+    steps = config.num_open_loop_steps
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
+        raise ValueError(f"model.num_open_loop_steps: expected a whole number of at least 1, got {steps!r}")
     if config.decode not in DECODE_MODES:
         raise ValueError(f"model.decode: expected one of {DECODE_MODES}, got {config.decode!r}")
     if config.decode == "speculative" and config.name not in TOKEN_MODELS:
