@@ -42,6 +42,9 @@ CASES: list[tuple[str, tuple[str, ...], Any, str]] = [
     ("config.json", ("n_action_bins",), None, f"n_action_bins: expected {WHOLE} 2, got null"),
     ("config.json", ("pad_to_multiple_of",), -1, f"pad_to_multiple_of: expected {WHOLE} 0, got -1"),
     ("towers.json", ("featurizer", "depth"), [], f"featurizer: depth: expected {WHOLE} 1, got []"),
+    ("towers.json", ("featurizer", "num_heads"), 5, "embed_dim: expected a multiple of num_heads (5), got 32"),
+    ("towers.json", ("featurizer", "feature_block_index"), 3, "feature_block_index: expected less than depth (3)"),
+    (STATISTICS, (KEY, "action", "q01"), [2.0] * 7, "action: expected q01 of at most q99, got q01=2.0 and q99=0.94 at"),
     ("towers.json", ("featurizer", "class_token"), 1, "featurizer: class_token: expected true or false, got 1"),
     ("towers.json", (), {"featurizer": {}}, "the towers ['featurizer', 'fused_featurizer'], got ['featurizer']"),
 ]  # fmt: skip

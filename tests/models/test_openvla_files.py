@@ -210,7 +210,7 @@ def test_towers_by_timm_name_and_by_size(folders: dict[str, Path]) -> None:
     data = json.loads((folder / "config.json").read_text())
     assert read_towers(folder, Fields(data, "config.json")) == (DINO, SIGLIP)
     (folder / "towers.json").unlink()
-    with pytest.raises(ValueError, match=r"give their sizes in towers.json"):
+    with pytest.raises(ValueError, match=r"give their sizes in towers\.json"):
         read_towers(folder, Fields(data, "config.json"))
     data |= {"timm_model_ids": list(TOWERS), "image_sizes": [224, 224]}
     dino, siglip = read_towers(folder, Fields(data, "config.json"))
@@ -218,6 +218,38 @@ def test_towers_by_timm_name_and_by_size(folders: dict[str, Path]) -> None:
     assert siglip == full_size("openvla").towers[1] and (dino.width, dino.feature_block) == (1024, 22)
     edit(folder / "preprocessor_config.json", lambda p: p.pop("tvf_normalize_params"))
     assert read_towers(folder, Fields(data, "config.json"))[0].mean == (0.485, 0.456, 0.406)
+
+
+def test_pixels_are_never_normalised_by_a_guess(folders: dict[str, Path]) -> None:
+    """Without the processor's file: refused, unless the towers' own file has the numbers."""
+    folder = folders["openvla"]
+    config = Fields(json.loads((folder / "config.json").read_text()), "config.json")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected preprocessor_config\.json in .*copy it from"):
+        read_towers(folder, config)
+    constants = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    edit(folder / "towers.json", lambda data: [data[name].update(constants) for name in data])
+    assert [(t.mean, t.std) for t in read_towers(folder, config)] == [((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))] * 2
+    edit(folder / "towers.json", lambda data: data["featurizer"].pop("std"))
+    with pytest.raises(ValueError, match="featurizer: std: expected 3 finite numbers"):
+        read_towers(folder, config)
+
+
+def test_wrong_sizes_are_not_called_a_lack_of_memory(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1 << 20)
+    edit(folders["openvla"] / "config.json", lambda data: data.update(text_config={"model_type": "llama"}))
+    with pytest.raises(ValueError, match="the weights do not fit this architecture"):
+        load("openvla", folders["openvla"])
+    edit(folders["openvla"] / "config.json", lambda data: data.pop("text_config"))
+    with pytest.raises(ValueError, match=r"config\.json: text_config: expected an object, it is not there"):
+        load("openvla", folders["openvla"])
+
+
+def test_towers_in_the_wrong_order_are_refused(folders: dict[str, Path]) -> None:
+    (folders["openvla"] / "towers.json").unlink()
+    edit(folders["openvla"] / "config.json", lambda data: data.update(timm_model_ids=list(TOWERS)[::-1]))
+    with pytest.raises(ValueError, match="in this order, got"):
+        load("openvla", folders["openvla"])
 
 
 def test_explicit_sizes_take_the_place_of_the_folders(folders: dict[str, Path], tmp_path: Path) -> None:

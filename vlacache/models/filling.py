@@ -118,6 +118,18 @@ def _absent_keys(
     }
 
 
+def plan_model(
+    model: nn.Module, files: WeightFiles, rules: Sequence[KeyRule], what: str, published: Iterable[str] = ()
+) -> list[Fill]:
+    """``plan_fill`` for a model's parameters; nothing is read, so it can be asked before memory is.
+
+    Raises:
+        ValueError: see ``plan_fill``.
+    """
+    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    return plan_fill(files.tensors, rules, wanted, what, published)
+
+
 def fill_parameters(
     model: nn.Module,
     files: WeightFiles,
@@ -140,8 +152,7 @@ def fill_parameters(
     lost = [name for name, buffer in model.named_buffers() if buffer.is_meta]
     if lost:
         raise RuntimeError(f"{what}: buffers {named(lost)} are on the meta device; build them with device='cpu'")
-    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    plan = plan_fill(files.tensors, rules, wanted, what, published)
+    plan = plan_model(model, files, rules, what, published)
     chosen = dtype if callable(dtype) else lambda name: dtype
     for fill in plan:
         owner, leaf = model.get_submodule(fill.parameter.rpartition(".")[0]), fill.parameter.rpartition(".")[2]

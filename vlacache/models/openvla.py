@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from vlacache.models.config import VLAConfig
-from vlacache.models.filling import KeyRule, fill_parameters
+from vlacache.models.filling import KeyRule, fill_parameters, plan_model
 from vlacache.models.memory import Beside, nothing_beside, require_memory
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.published import read_config
@@ -61,11 +61,11 @@ def load_openvla(
     config = read_config(folder, name, unnorm_key, sizes)
     files = open_weights(folder, name)
     model = empty_model(config)
+    rules, keys = key_rules(config), published_keys(config)
+    plan_model(model, files, rules, folder.name, keys)  # before memory: wrong sizes are no lack of it
     num_bytes = model.num_parameters() * dtype.itemsize
     require_memory(num_bytes, device, what=folder.name, beside=beside(config, dtype))
-    fill_parameters(
-        model, files, key_rules(config), device=device, dtype=dtype, what=folder.name, published=published_keys(config)
-    )
+    fill_parameters(model, files, rules, device=device, dtype=dtype, what=folder.name, published=keys)
     return model
 
 

@@ -30,6 +30,8 @@ TOWERS: dict[str, TowerConfig] = {
 #: In a checkpoint folder: sizes of towers that timm does not know (tiny twins), under their names in the weights.
 TOWERS_FILE = "towers.json"
 TOWER_NAMES = ("featurizer", "fused_featurizer")
+#: Mean and standard deviation of the pixels, for each tower.
+PIXELS_FILE = "preprocessor_config.json"
 #: What a tower's entry may say besides sizes: the architecture that this code has, and nothing else.
 TOWER_FACTS: dict[str, Any] = {"ln_eps": 1e-6, "act": "gelu_erf", "pos_embed_on_prefix": False}
 
@@ -159,7 +161,7 @@ def read_decoder(config: Fields) -> DecoderConfig:
     Raises:
         ValueError: an entry of the wrong kind, or something that this decoder does not support.
     """
-    text = config.child("text_config") if "text_config" in config else Fields({}, "config.json: text_config")
+    text = config.child("text_config")
     heads = text.integer("num_attention_heads", 32)
     supported = {
         "model_type": "llama",
@@ -199,6 +201,7 @@ def read_towers(folder: Path, config: Fields, sizes: Path | None = None) -> tupl
         sizes: a ``towers.json`` elsewhere, in place of the folder's.
 
     Raises:
+        FileNotFoundError: no ``preprocessor_config.json``, and no mean and std in ``towers.json`` either.
         ValueError: towers that are not known, or an entry of the wrong kind.
     """
     if sizes is None and (folder / TOWERS_FILE).is_file():
@@ -209,9 +212,14 @@ def read_towers(folder: Path, config: Fields, sizes: Path | None = None) -> tupl
         if not all(is_integer(side) and side > 0 for side in sides):
             raise ValueError(f"{config.where}: image_sizes: expected {len(towers)} sizes in pixels, got {sides}")
         towers = [replace(tower, image_size=side) for tower, side in zip(towers, sides, strict=True)]
-    if not (folder / "preprocessor_config.json").is_file():
-        return tuple(towers)
-    constants = _pixel_constants(read_fields(folder / "preprocessor_config.json"), len(towers))
+    if not (folder / PIXELS_FILE).is_file():
+        if sizes is not None and _has_pixel_constants(sizes):
+            return tuple(towers)
+        raise FileNotFoundError(
+            f"checkpoint: expected {PIXELS_FILE} in {folder}; it is not there, and the pixels are normalised by its "
+            f"numbers, so copy it from the checkpoint's repository, or give mean and std of each tower in {TOWERS_FILE}"
+        )
+    constants = _pixel_constants(read_fields(folder / PIXELS_FILE), len(towers))
     return tuple(replace(tower, mean=mean, std=std) for tower, (mean, std) in zip(towers, constants, strict=True))
 
 
@@ -222,12 +230,17 @@ def _sized_towers(file: Path) -> list[TowerConfig]:
     return [tower_from_sizes(sizes.child(name)) for name in TOWER_NAMES]
 
 
+def _has_pixel_constants(file: Path) -> bool:
+    entries = read_fields(file)
+    return all({"mean", "std"} <= set(entries.child(name)) for name in TOWER_NAMES)
+
+
 def _named_towers(config: Fields) -> list[TowerConfig]:
     names = config.data.get("timm_model_ids", [])
-    if not isinstance(names, list) or len(names) != 2 or any(name not in list(TOWERS) for name in names):
+    if names != list(TOWERS):
         raise ValueError(
-            f"config.json: expected timm_model_ids {list(TOWERS)}, got {names}; for other towers give their sizes "
-            f"in {TOWERS_FILE}"
+            f"config.json: expected timm_model_ids {list(TOWERS)} in this order, got {names}; for other towers "
+            f"give their sizes in {TOWERS_FILE}"
         )
     return [TOWERS[name] for name in names]
 
@@ -262,15 +275,24 @@ def tower_from_sizes(sizes: Fields) -> TowerConfig:
     for key, supported in TOWER_FACTS.items():
         if sizes.data.get(key, supported) != supported:
             raise ValueError(f"{sizes.where}: {key}: expected {supported!r}, got {sizes.data[key]!r}")
-    return TowerConfig(
+    width, heads = sizes.integer("embed_dim"), sizes.integer("num_heads")
+    if width % heads:
+        raise ValueError(f"{sizes.where}: embed_dim: expected a multiple of num_heads ({heads}), got {width}")
+    depth, block = sizes.integer("depth"), sizes.integer("feature_block_index", least=0)
+    if block >= depth:
+        raise ValueError(f"{sizes.where}: feature_block_index: expected less than depth ({depth}), got {block}")
+    tower = TowerConfig(
         image_size=sizes.integer("image_size"),
         patch_size=sizes.integer("patch_size"),
-        width=sizes.integer("embed_dim"),
-        depth=sizes.integer("depth"),
-        num_heads=sizes.integer("num_heads"),
+        width=width,
+        depth=depth,
+        num_heads=heads,
         mlp_hidden=sizes.integer("mlp_hidden"),
-        feature_block=sizes.integer("feature_block_index", least=0),
+        feature_block=block,
         num_registers=sizes.integer("reg_tokens", least=0),
         class_token=sizes.flag("class_token"),
         layer_scale=sizes.flag("layer_scale"),
     )
+    if "mean" not in sizes and "std" not in sizes:
+        return tower
+    return replace(tower, mean=_triple(sizes.numbers("mean", 3)), std=_triple(sizes.numbers("std", 3)))

@@ -51,11 +51,14 @@ def read_bounds(statistics: Fields, kind: str, dim: int) -> Bounds:
     """1 % and 99 % quantiles and the mask (empty: all) of ``action`` or ``proprio``.
 
     Raises:
-        ValueError: missing, of another size, or not finite numbers.
+        ValueError: missing, of another size, not finite numbers, or a low quantile above the high one.
     """
     own = statistics.child(kind)
     low, high = (numbers(own.data.get(name), dim, f"{own.where}: {name}") for name in ("q01", "q99"))
     mask = own.data.get("mask") or []
     if not isinstance(mask, list) or len(mask) not in (0, dim) or not all(isinstance(entry, bool) for entry in mask):
         raise ValueError(f"{own.where}: mask: expected {dim} times true or false, or none, got {mask!r}")
+    for i, (lower, upper) in enumerate(zip(low, high, strict=True)):
+        if lower > upper:
+            raise ValueError(f"{own.where}: expected q01 of at most q99, got q01={lower} and q99={upper} at index {i}")
     return low, high, tuple(mask)

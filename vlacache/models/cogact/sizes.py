@@ -85,7 +85,8 @@ def read_sizes(path: Path) -> CogACTSizes:
     data = read_fields(path)
     towers = data.child("towers")
     dino, siglip = (tower_from_sizes(towers.child(name)) for name in ("featurizer", "fused_featurizer"))
-    dino = replace(dino, mean=DINO.mean, std=DINO.std)
+    if "mean" not in towers.child("featurizer"):
+        dino = replace(dino, mean=DINO.mean, std=DINO.std)
     return CogACTSizes((dino, siglip), _decoder(data.child("llm")), _denoiser(data.child("dit")))
 
 
