@@ -59,7 +59,7 @@ def run(
             replay(dense, policy, observations, phases_of(episode.proprio))
             for episode, observations in zip(episodes, recorded, strict=True)
         ]
-        results.append(compare(word, replays, loaded.model.config, tolerance))
+        results.append(compare(word, replays, tolerance))
     return results, checks
 
 

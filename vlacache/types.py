@@ -95,6 +95,8 @@ class InferenceStats:
     nothing. ``runtime`` says how the call was launched: ``eager``, ``graphs``, or graphs with what ran without them
     (``graphs, 3 refused``); None where nothing is launched (a scripted policy). ``peak_memory_bytes`` is of the process
     so far: reserved by the allocator on a GPU, graphs' memory included, or the resident set on a CPU.
+    ``foreign_tokens`` counts generated ids that are no action bins (end of text, padding rows); they were de-tokenised
+    as extreme actions all the same.
     """
 
     preprocess_ms: float = 0.0
@@ -117,6 +119,7 @@ class InferenceStats:
     fallback: str | None = None
     accepted_tokens: int | None = None
     runtime: str | None = None
+    foreign_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,14 @@ from torch import Tensor
 
 from tests.bench.scripts import load_script
 from vlacache.bench.episode import RecordedEpisode
-from vlacache.bench.fidelity import Replay, action_bins, check_still, compare, replay
+from vlacache.bench.fidelity import Replay, check_still, compare, replay
 from vlacache.bench.fidelity_table import fidelity_table, still_table
 from vlacache.bench.phases import PHASES, phases_of
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
-from vlacache.models.heads import detokenize, unnormalize
 from vlacache.models.policy import CachedPolicy
-from vlacache.models.tiny import TINY_OFT
+from vlacache.models.twin import write_openvla_twin
 
 MODELS = ("openvla", "openvla_oft", "cogact")
 REUSING = {"reuse_ratio": 0.8, "min_saving": 0.0, "max_backoff": 0}
@@ -125,7 +124,7 @@ def test_the_dense_path_against_itself_has_no_error(
     loaded = twins[name]
     both = [CachedPolicy(loaded, build_cache_policy("none")) for _ in range(2)]
     replayed = replay(both[0], both[1], episode.observations(10, loaded.info.views), phases_of(episode.proprio))
-    result = compare("none", [replayed], loaded.model.config, 0.0)
+    result = compare("none", [replayed], 0.0)
     assert max(result.overall.max_abs) == 0 and result.overall.gripper_flips == 0
     assert result.first_divergence == [None]
     assert (result.overall.token_flips == [0.0] * 7) == (name == "openvla")
@@ -138,7 +137,7 @@ def test_a_policy_that_reuses_changed_patches_has_errors(
     loaded = twins["openvla"]
     dense, policy = arms(loaded)
     replayed = replay(dense, policy, episode.observations(4, loaded.info.views), phases_of(episode.proprio))
-    result = compare("fixed_ratio", [replayed], loaded.model.config, 1e-3)
+    result = compare("fixed_ratio", [replayed], 1e-3)
     assert max(result.overall.max_abs) > 0.01
     assert result.overall.token_flips is not None and 0 < max(result.overall.token_flips) <= 1
     assert result.first_divergence[0] is not None and result.first_divergence[0] >= 4, "the cold call is dense"
@@ -152,7 +151,7 @@ def test_errors_by_hand() -> None:
     baseline[..., 6], policy[..., 6] = 1.0, 1.0
     policy[1, 0, 0], policy[1, 1, 0], policy[1, 1, 6] = 0.2, -0.4, -1.0
     replayed = Replay(baseline, policy, [0, 8], ["approach", "grasp"], [0.0, 0.5])
-    result = compare("x", [replayed, replayed], TINY_OFT, tolerance=0.3)
+    result = compare("x", [replayed, replayed], tolerance=0.3)
     assert result.overall.mean_abs[0] == pytest.approx(0.15) and result.overall.max_abs[0] == pytest.approx(0.4)
     assert (result.overall.gripper_flips, result.overall.actions, result.overall.calls) == (2, 8, 4)
     assert result.phases["approach"].max_abs == [0.0] * 7
@@ -162,17 +161,23 @@ def test_errors_by_hand() -> None:
     assert "0.1500 (0.400)" in table and "2/8" in table and "8, 8" in table
 
 
-def test_bins_are_recovered_from_actions(twins: dict[str, LoadedModel]) -> None:
-    """All 256 ids of every dimension, through de-tokenising and un-normalising and back."""
-    config = twins["openvla"].model.config
-    ids = np.arange(31744, 32000)
-    normalized = detokenize(ids, config.num_tokens, config.num_action_bins)
-    actions = unnormalize(
-        np.repeat(normalized[:, None], 7, axis=1), config.action_low, config.action_high, config.action_mask
-    ).astype(np.float32)
-    expected = np.clip(config.num_tokens - ids - 1, 0, 254)
-    for dim in range(7):
-        assert np.array_equal(action_bins(actions, config)[:, dim], expected)
+@pytest.mark.parametrize("key", ["fractal20220817_data", "libero_spatial"])
+def test_token_flips_are_of_the_tokens_themselves(episode: RecordedEpisode, tmp_path: Path, key: str) -> None:
+    """Also for a robot whose executed rotations (axis-angle) and gripper (sticky) do not tell the tokens."""
+    write_openvla_twin(tmp_path, "openvla")
+    file = tmp_path / "dataset_statistics.json"
+    data = json.loads(file.read_text())
+    file.write_text(json.dumps({**data, "fractal20220817_data": data["libero_spatial_no_noops"]}))
+    loaded = load_model(ModelConfig("openvla", str(tmp_path), dtype="float32", unnorm_key=key))
+    dense, policy = arms(loaded)
+    seen: dict[CachedPolicy, list[np.ndarray]] = {dense: [], policy: []}
+    observations = episode.observations(20, loaded.info.views)
+    for arm, kept in seen.items():
+        arm.reset(0)
+        kept += [ids for o in observations if arm.infer(o) and (ids := arm.token_ids) is not None]
+    expected = (np.stack(seen[dense]) != np.stack(seen[policy])).mean(axis=0)
+    found = compare("x", [replay(dense, policy, observations, None)], 0.0)
+    assert found.overall.token_flips == pytest.approx(expected.tolist()) and 0 < expected.max() < 1
 
 
 def test_phases_of_the_recorded_episode(episode: RecordedEpisode) -> None:

@@ -108,6 +108,11 @@ def test_policies_that_need_attention_say_so_when_there_is_none(make_state) -> N
         ("official", {"layers": [40]}, "between 0 and 31"),
         ("none", {"tau": 0.9}, "cache.tau"),
         ("static", {"tau": "high"}, "expected numbers"),
+        ("static", {"top_k": 1.5}, r"cache.top_k: expected a whole number between 0 and 256, got 1\.5"),
+        ("static", {"max_age": 2.5}, r"cache.max_age: expected a whole number at least 1, got 2\.5"),
+        ("official", {"layers": [1.5]}, "cache.layers: expected a whole number"),
+        ("adaptive", {"entropy_rows": 2.0}, "cache.entropy_rows: expected a whole number"),
+        ("adaptive", {"refresh_every": True}, "cache.refresh_every: expected a whole number"),
     ],
 )
 def test_bad_numbers_are_refused(name: str, numbers: dict[str, object], message: str) -> None:

@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.twins import loaded, observation, small
 from vlacache.core.policies import build_cache_policy
+from vlacache.models.decode import ActionDecoder, Answer
 from vlacache.models.factory import LoadedModel
+from vlacache.models.heads import count_foreign
 from vlacache.models.policy import CachedPolicy
 from vlacache.models.tiny import TINY_OFT, TINY_OPENVLA
 from vlacache.types import STAGES, Policy
@@ -36,6 +38,20 @@ def test_only_the_first_call_of_a_policy_is_warm_up(twin: LoadedModel) -> None:
         policy.reset(0)
         flags += [policy.infer(observation()).stats.is_warmup for _ in range(2)]
     assert flags == [True, False, False, False]
+
+
+def test_tokens_that_are_no_actions_are_counted_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End of text and a row of the vocabulary's padding; the values stay those of the published code."""
+    twin = loaded(small(TINY_OPENVLA))
+    twin = replace(twin, info=replace(twin.info, weights="trained"))
+    first, last = twin.model.head.first_bin(), twin.model.config.num_tokens
+    answer = Answer(np.array([2, last, last - 1, first, first + 1, first, first - 1]), None)
+    monkeypatch.setattr(ActionDecoder, "decode", lambda *_: answer)
+    policy = CachedPolicy(twin, build_cache_policy("none"))
+    with pytest.warns(UserWarning, match="3 of 7 generated tokens are no action tokens") as caught:
+        counts = [policy.infer(observation(step)).stats.foreign_tokens for step in range(3)]
+    assert counts == [3, 3, 3] and len(caught) == 1
+    assert count_foreign(np.arange(last + 5), last, last - first) == first + 5
 
 
 def test_nothing_keeps_a_model_that_was_dropped() -> None:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlacache.bench.phases import PHASES
 from vlacache.core.kv_cache import KVCache
-from vlacache.models.config import VLAConfig
 from vlacache.models.policy import CachedPolicy
-from vlacache.types import ActionChunk, Observation, Policy
+from vlacache.types import ActionChunk, Observation
 
 #: Seed of every replay: both arms draw the same noise.
 SEED = 0
@@ -31,6 +29,7 @@ class Replay:
     Attributes:
         baseline, policy: float32[C, T, dim] actions of C calls. steps: env step of each call.
         phases: of each call, or None. reuse: reuse ratio of each call of the policy.
+        baseline_ids, policy_ids: int64[C, T * dim] tokens that the arms generated; None of a model without any.
     """
 
     baseline: NDArray[np.float32]
@@ -38,6 +37,8 @@ class Replay:
     steps: list[int]
     phases: list[str] | None
     reuse: list[float]
+    baseline_ids: NDArray[np.int64] | None = None
+    policy_ids: NDArray[np.int64] | None = None
 
     @property
     def error(self) -> NDArray[np.float32]:
@@ -51,7 +52,7 @@ class Errors:
 
     Attributes:
         calls: how many. mean_abs, max_abs: per dimension, in units of the action.
-        token_flips: share of actions whose bin differs, per dimension; None without action tokens.
+        token_flips: share of actions whose generated token differs, per dimension; None without action tokens.
         gripper_flips, actions: actions whose gripper command has another sign, and all actions.
     """
 
@@ -106,7 +107,9 @@ class StillCheck:
         return None if is_right and self.reuse_ratio == 0.0 else is_right
 
 
-def replay(baseline: Policy, policy: Policy, observations: Sequence[Observation], phases: list[str] | None) -> Replay:
+def replay(
+    baseline: CachedPolicy, policy: CachedPolicy, observations: Sequence[Observation], phases: list[str] | None
+) -> Replay:
     """Show both arms one episode, each with its own memory of it.
 
     Args:
@@ -116,9 +119,13 @@ def replay(baseline: Policy, policy: Policy, observations: Sequence[Observation]
         arm.reset(SEED)
     ours: list[ActionChunk] = []
     theirs: list[ActionChunk] = []
+    ids: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
     for observation in observations:
         theirs.append(baseline.infer(observation))
         ours.append(policy.infer(observation))
+        for arm, kept in zip((baseline, policy), ids, strict=True):
+            if arm.token_ids is not None:
+                kept.append(arm.token_ids.copy())
     steps = [observation.step for observation in observations]
     return Replay(
         np.stack([chunk.actions for chunk in theirs]),
@@ -126,6 +133,7 @@ def replay(baseline: Policy, policy: Policy, observations: Sequence[Observation]
         steps,
         None if phases is None else [phases[step] for step in steps],
         [chunk.stats.reuse_ratio for chunk in ours],
+        *(np.stack(kept) if kept else None for kept in ids),
     )
 
 
@@ -156,19 +164,19 @@ def kv_error(baseline: KVCache, policy: KVCache, num_tokens: int) -> float:
     return max(float((b - p).abs().max() / b.abs().max()) for b, p in pairs)
 
 
-def compare(cache: str, replays: Sequence[Replay], config: VLAConfig, tolerance: float) -> Fidelity:
+def compare(cache: str, replays: Sequence[Replay], tolerance: float) -> Fidelity:
     """Errors over all episodes, by phase, and where each first diverges."""
     groups: dict[str, Errors] = {}
     for phase in PHASES:
         masks = [np.array([p == phase for p in r.phases or []], dtype=bool) for r in replays if r.phases is not None]
         known = [r for r in replays if r.phases is not None]
         if any(mask.any() for mask in masks):
-            groups[phase] = _errors(known, masks, config)
+            groups[phase] = _errors(known, masks)
     every = [np.ones(len(r.steps), dtype=bool) for r in replays]
     return Fidelity(
         cache,
         float(np.mean([ratio for r in replays for ratio in r.reuse])),
-        _errors(replays, every, config),
+        _errors(replays, every),
         groups,
         tolerance,
         [_first_divergence(r, tolerance) for r in replays],
@@ -180,34 +188,25 @@ def _first_divergence(replayed: Replay, tolerance: float) -> int | None:
     return replayed.steps[int(beyond.argmax())] if beyond.any() else None
 
 
-def _errors(replays: Sequence[Replay], masks: Sequence[NDArray[np.bool_]], config: VLAConfig) -> Errors:
+def _errors(replays: Sequence[Replay], masks: Sequence[NDArray[np.bool_]]) -> Errors:
     chosen = [(r.baseline[m], r.policy[m]) for r, m in zip(replays, masks, strict=True)]
     baseline, policy = (np.concatenate(side) for side in zip(*chosen, strict=True))
     error = np.abs(policy - baseline)
-    flips = None
-    if config.head == "token_bins":
-        changed = action_bins(policy, config) != action_bins(baseline, config)
-        flips = changed.mean(axis=(0, 1)).tolist()
     gripper = np.sign(policy[..., -1]) != np.sign(baseline[..., -1])
     return Errors(
         calls=len(baseline),
         mean_abs=error.mean(axis=(0, 1)).tolist(),
         max_abs=error.max(axis=(0, 1)).tolist(),
-        token_flips=flips,
+        token_flips=_token_flips(replays, masks, baseline.shape[-1]),
         gripper_flips=int(gripper.sum()),
         actions=int(gripper.size),
     )
 
 
-def action_bins(actions: NDArray[np.floating[Any]], config: VLAConfig) -> NDArray[np.int64]:
-    """The bin that each entry was decoded from, int64 of the same shape.
-
-    Recovered from the action, so the two lowest ids, which mean the same, are one bin, and where a gripper rule keeps
-    only the sign there are two.
-    """
-    low, high = np.asarray(config.action_low), np.asarray(config.action_high)
-    width = high - low + config.action_epsilon
-    normalized = 2.0 * (actions - low) / np.where(width == 0, 1.0, width) - 1.0
-    if config.action_mask:
-        normalized = np.where(config.action_mask, normalized, actions)
-    return np.rint((normalized + 1.0) * (config.num_action_bins - 1) / 2.0 - 0.5).astype(np.int64)
+def _token_flips(replays: Sequence[Replay], masks: Sequence[NDArray[np.bool_]], action_dim: int) -> list[float] | None:
+    changed = [
+        (r.policy_ids[mask] != r.baseline_ids[mask]).reshape(-1, action_dim)
+        for r, mask in zip(replays, masks, strict=True)
+        if r.policy_ids is not None and r.baseline_ids is not None
+    ]
+    return np.concatenate(changed).mean(axis=0).tolist() if changed else None

@@ -82,6 +82,12 @@ def detokenize(token_ids: NDArray[np.integer], num_tokens: int, num_bins: int) -
     return bin_centres(num_bins)[index]
 
 
+def count_foreign(token_ids: NDArray[np.integer], num_tokens: int, num_bins: int) -> int:
+    """How many ids are no action bins; ``detokenize`` takes each for an extreme action, as the published code does."""
+    ids = np.asarray(token_ids)
+    return int(np.count_nonzero((ids < num_tokens - num_bins) | (ids >= num_tokens)))
+
+
 def unnormalize(
     actions: NDArray[np.floating],
     low: tuple[float, ...],

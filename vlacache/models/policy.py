@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,10 @@ from vlacache.core.timing import StageTimer
 from vlacache.models.cogact.diffusion import episode_noise
 from vlacache.models.cogact.head import DiffusionHead
 from vlacache.models.cost import CallWork, call_macs
-from vlacache.models.decode import ActionDecoder
+from vlacache.models.decode import ActionDecoder, Answer
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.factory import LoadedModel
-from vlacache.models.heads import TokenBinHead, detokenize
+from vlacache.models.heads import TokenBinHead, count_foreign, detokenize
 from vlacache.models.postprocess import build_postprocess
 from vlacache.models.preprocess import frames_from_observation
 from vlacache.models.proprio import normalized_state, proprio_from_observation
@@ -56,6 +57,7 @@ class CachedPolicy:
             cache, loaded.model.config.decoder.shape, dtype=loaded.model.dtype, device=self._device
         )
         self._is_first_call = True
+        self._has_warned = False
         self._prompts: dict[str, Tensor] = {}
         self._head_rows_of: dict[tuple[TokenLayout, int], Tensor] = {}
         self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model)
@@ -104,12 +106,13 @@ class CachedPolicy:
             plan = self._plan(layout)
         with timer.stage("prefill"):
             hidden = self._prefill(self._assemble(tokens, text_ids, proprio), plan)
-        actions, accepted = self._act(hidden, plan, observation.step)
+        actions, answer = self._act(hidden, plan, observation.step)
         with timer.stage("decide"):
             self.session.commit(plan.decision, plan.readout)
         with timer.stage("postprocess"):
             executed = self._executed(actions, observation.instruction)
-        stats = self._stats(timer.finish(), plan, accepted)
+        stats = self._stats(timer.finish(), plan, answer)
+        self._warn_of_foreign_tokens(stats)
         self.runtime.end_call()
         self._is_first_call = False
         return ActionChunk(executed, stats, self._trace(plan))
@@ -189,8 +192,8 @@ class CachedPolicy:
             self._head_rows_of[key] = torch.tensor(rows, device=self._device)
         return self._head_rows_of[key]
 
-    def _act(self, hidden: Tensor, plan: _Plan, step: int) -> tuple[NDArray[np.floating], int | None]:
-        """Normalised actions [T * dim] or [T, dim] from the head's rows, and how many drafts were accepted.
+    def _act(self, hidden: Tensor, plan: _Plan, step: int) -> tuple[NDArray[np.floating], Answer | None]:
+        """Normalised actions [T * dim] or [T, dim] from the head's rows, and the tokens of a model that has any.
 
         Decodes token by token or denoises where the head is of that kind. ``step``: env step, fixes the noise.
         """
@@ -199,7 +202,7 @@ class CachedPolicy:
             with self._timer.stage("decode"):
                 answer = self._decoder.decode(hidden, plan.layout.num_tokens, self.session.kv)
             with self._timer.stage("action_head"):
-                return detokenize(answer.ids, head.num_tokens, head.num_bins), answer.accepted
+                return detokenize(answer.ids, head.num_tokens, head.num_bins), answer
         with self._timer.stage("action_head"):
             if isinstance(head, DiffusionHead):
                 config = self._model.config
@@ -209,10 +212,23 @@ class CachedPolicy:
                 chunk = head(hidden)
             return chunk.float().cpu().numpy(), None
 
-    def _stats(self, times: dict[str, float], plan: _Plan, accepted: int | None) -> InferenceStats:
-        num_steps = 0
-        if isinstance(self._model.head, TokenBinHead):
+    def _warn_of_foreign_tokens(self, stats: InferenceStats) -> None:
+        """Once; untrained weights say anything, so of them it is no news."""
+        if stats.foreign_tokens and self.weights == "trained" and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{self.name}: {stats.foreign_tokens} of {self._model.config.num_action_tokens} generated tokens are "
+                "no action tokens and were read as extreme actions, as in the published code; check the checkpoint and "
+                "its prompt (foreign_tokens counts them in every call)",
+                stacklevel=3,
+            )
+
+    def _stats(self, times: dict[str, float], plan: _Plan, answer: Answer | None) -> InferenceStats:
+        num_steps, accepted, num_foreign, head = 0, None, 0, self._model.head
+        if isinstance(head, TokenBinHead) and answer is not None:
+            accepted = answer.accepted
             num_steps = self._model.config.num_action_tokens - 1 - (accepted or 0)
+            num_foreign = count_foreign(answer.ids, head.num_tokens, head.num_bins)
         work = CallWork(plan.layout, plan.decision, plan.readout, plan.num_drafts, plan.head_rows.numel(), num_steps)
         macs, prefill = call_macs(self._model, work)
         return InferenceStats(
@@ -229,6 +245,7 @@ class CachedPolicy:
             fallback=plan.decision.reason,
             accepted_tokens=accepted,
             runtime=self.runtime.status,
+            foreign_tokens=num_foreign,
         )
 
     def _trace(self, plan: _Plan) -> CacheTrace:

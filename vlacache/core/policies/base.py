@@ -121,10 +121,14 @@ class RelevantPolicy(ReusePolicy):
 
 
 def check_range(policy: str, key: str, value: float | None, *, low: float, high: float = float("inf")) -> None:
-    """Raise ``ValueError`` unless ``value`` is None or inside ``low .. high``."""
-    if value is not None and not low <= value <= high:
+    """Raise ``ValueError`` unless ``value`` is None or inside ``low .. high``; whole numbers where ``low`` is one."""
+    if value is None:
+        return
+    is_count = isinstance(low, int)
+    if not low <= value <= high or isinstance(value, bool) or (is_count and not isinstance(value, int)):
         limit = f"between {low} and {high}" if high != float("inf") else f"at least {low}"
-        raise ValueError(f"cache.{key}: expected a number {limit}, got {value!r} (cache={policy})")
+        number = "whole number" if is_count else "number"
+        raise ValueError(f"cache.{key}: expected a {number} {limit}, got {value!r} (cache={policy})")
 
 
 def static_patches(state: CacheState, tau: float, top_k: int) -> Tensor:
