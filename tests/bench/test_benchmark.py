@@ -247,6 +247,23 @@ def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:
     assert all(t.met is None for t in check_targets(rungs, {}, "tiny_oft", "cpu"))
 
 
+def test_the_gain_is_that_of_the_worst_arm_and_idle_ones_are_named(twins: dict[str, LoadedModel]) -> None:
+    arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2)}
+    rung = build_rung(DENSE, arms, twins["openvla"].model, DeviceRates(1e15, {"float32": 1e15}))
+    gains = {"adaptive": 0.9, "fixed_ratio=0.4": 0.7, "paper": 0.1, "adaptive at 0": 0.2}
+    rungs = {DENSE: rung, **{name: replace(rung, share_of_floor_gain=gain) for name, gain in gains.items()}}
+    rows = {name: replace(row(1.0), cached_calls=0.0 if name == "paper" else 0.5) for name in gains}
+    (target,) = (t for t in check_targets(rungs, rows, "openvla", "cuda") if t.name.startswith("speed-up / gain"))
+    assert target.name.endswith("worst (fixed_ratio=0.4; no cached call, left out: paper)")
+    assert (target.value, target.met) == (0.7, False)
+
+
+def test_deciding_is_a_share_of_the_own_call() -> None:
+    dense, ours = measured([50.0, 100.0], ["policy_none"] * 2), measured([50.0, 20.0], ["cold", None])
+    found = summarize("adaptive", ours, dense)
+    assert found.decide_share == pytest.approx(found.decide_ms / 20.0)
+
+
 def row(efficiency: float) -> Row:
     """A row of which the efficiency alone matters."""
     arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2)}

@@ -156,6 +156,10 @@ def test_frames_are_resized_by_the_model() -> None:
         (lambda o: replace(o, proprio=np.zeros(7, np.float32)), "shape"),
         (lambda o: replace(o, proprio=np.full(8, np.nan, np.float32)), "finite"),
         (lambda o: replace(o, instruction="  "), "instruction"),
+        (lambda o: replace(o, instruction=None), "instruction: expected words, got None"),
+        (lambda o: replace(o, images={k: v.tolist() for k, v in o.images.items()}), "numpy array .* got list"),
+        (lambda o: replace(o, images={k: v[:1, :1] for k, v in o.images.items()}), "at least 16 px a side.* got 1x1"),
+        (lambda o: replace(o, images={k: np.tile(v, (1, 5, 1)) for k, v in o.images.items()}), "at most 4 times"),
     ],
 )
 def test_bad_observations_are_refused(change, message: str) -> None:

@@ -127,7 +127,7 @@ class Row:
         end_to_end, prefill: speed-up over calls that used the cache (all warm calls of an arm that never did).
         episode, episode_low, episode_high: whole episodes, cold calls and fallbacks included, with 95 % bounds.
         ideal_prefill, ideal_end_to_end: the MAC ratio. efficiency: prefill / ideal_prefill.
-        decide_share: deciding and reading attention / the baseline's call.
+        decide_share: deciding and reading attention / the arm's own call.
     """
 
     arm: str
@@ -166,7 +166,7 @@ def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Ro
         p90_ms=float(np.percentile(total, 90)),
         prefill_ms=float(np.median(_where(ours, "prefill_ms", used))),
         decide_ms=float(np.median(decide)),
-        decide_share=float(np.median(decide) / np.median(_where(baseline, "total_ms", used & baseline.counts()))),
+        decide_share=float(np.median(decide) / np.median(total)),
         end_to_end=ratio["total_ms"],
         prefill=ratio["prefill_ms"],
         ideal_end_to_end=ratio["macs"],

@@ -141,6 +141,8 @@ class CachedPolicy:
         return frames, self._text_ids(observation.instruction), proprio
 
     def _text_ids(self, instruction: str) -> Tensor:
+        if not isinstance(instruction, str):
+            raise ValueError(f"instruction: expected words, got {instruction!r}")
         if instruction not in self._prompts:
             ids = self.loaded.tokenizer.encode(prompt_text(self._model.config.prompt, instruction))
             self._prompts[instruction] = torch.tensor(ids, device=self._device)

@@ -25,6 +25,8 @@ from vlacache.types import Observation
 _JPEG_QUALITY, _JPEG_SUBSAMPLING = 95, 2
 #: Share of the picture's area that the evaluation crop keeps; the models were trained on random crops of this size.
 CROP_AREA = 0.9
+#: Of any model. Simulators render 256x256, 640x480 and 512x640.
+MIN_SIDE, MAX_ASPECT = 16, 4
 
 
 def frames_from_observation(
@@ -40,8 +42,9 @@ def frames_from_observation(
         uint8[V, 3, image_size, image_size] on ``device``.
 
     Raises:
-        ValueError: a missing camera, a picture that is not uint8[H, W, 3], views of different size, for LIBERO's steps
-            a picture that is not square or too small, or steps that leave another size.
+        ValueError: a missing camera, a picture that is not uint8[H, W, 3], views of different size, a side below
+            ``MIN_SIDE`` or a strip longer than ``MAX_ASPECT`` times its width, for LIBERO's steps a picture that is not
+            square or too small, or steps that leave another size.
     """
     pictures = [_picture(observation, view) for view in views]
     _check_sizes(pictures, image_size, steps)
@@ -66,6 +69,8 @@ def _picture(observation: Observation, view: str) -> NDArray[np.uint8]:
     if view not in observation.images:
         raise ValueError(f"observation: expected a picture of camera {view!r}, got {sorted(observation.images)}")
     picture = observation.images[view]
+    if not isinstance(picture, np.ndarray):
+        raise ValueError(f"picture of {view!r}: expected a numpy array uint8[H, W, 3], got {type(picture).__name__}")
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(f"picture of {view!r}: expected uint8[H, W, 3], got {picture.dtype}{list(picture.shape)}")
     return picture
@@ -76,6 +81,11 @@ def _check_sizes(pictures: Sequence[NDArray[np.uint8]], image_size: int, steps: 
     if len(shapes) > 1:
         raise ValueError(f"observation: expected views of one size, got {[p.shape for p in pictures]}")
     height, width, _ = shapes.pop()
+    if min(height, width) < MIN_SIDE or max(height, width) > MAX_ASPECT * min(height, width):
+        raise ValueError(
+            f"observation: expected pictures of at least {MIN_SIDE} px a side, at most {MAX_ASPECT} times as long as "
+            f"wide, got {height}x{width}; stretched to {image_size} px nothing could be seen in them"
+        )
     if "crop" in steps and (height != width or height < image_size):
         raise ValueError(
             f"observation: expected square pictures of at least {image_size} px (what it was trained on), "
