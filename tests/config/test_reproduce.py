@@ -9,6 +9,7 @@ import pytest
 
 from runners.overrides import compose_run
 from runners.report.stats import wilson_interval
+from runners.suite_names import TASK_MAX_STEPS
 
 RATE = re.compile(r"(\d+\.\d) \((≈ )?(\d+)/(\d+)\) \[(\d+\.\d), (\d+\.\d)\]")
 #: Published rates of successes without and with the cache: arXiv 2502.02175v2.
@@ -68,6 +69,22 @@ def test_gpu_hours_follow_from_the_assumptions(page, model, title):
         config = compose_run([f"suite={suite}"]).config.suite
         hours = 500 * config.max_steps * SECONDS[model] / 3600
         assert float(line.split("|")[-2]) == pytest.approx(hours, abs=0.051)
+
+
+def test_gpu_hours_of_cogact_follow_from_the_assumptions(page):
+    pytest.importorskip("sapien", reason="needs `make setup-simpler`")
+    from runners.envs.simpler.suites import num_layouts
+
+    for line in [line for line in page.splitlines() if line.startswith("python run.py suite=simpler")]:
+        suite = compose_run(shlex.split(line.replace("$REVISION", "0" * 40))[2:]).config.suite
+        steps = [suite.max_steps or limit for limit in TASK_MAX_STEPS[suite.name]]
+        layouts = [num_layouts(suite.name, task) for task in range(len(steps))]
+        total = sum(n * limit for n, limit in zip(layouts, steps, strict=True))
+        hours = total * (0.240 + (0.062 if suite.name == "simpler_widowx" else 0.081)) / 3600
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{suite.name}`"))
+        episodes, shown_steps, shown_hours = (cell.strip() for cell in row.split("|")[2:5])
+        assert (int(episodes), int(shown_steps)) == (sum(layouts), total)
+        assert float(shown_hours) == pytest.approx(hours, abs=0.051)
 
 
 @pytest.mark.parametrize("name", ["openvla", "openvla_oft", "cogact"])

@@ -26,7 +26,7 @@ POLICY_HEADER = (
 )
 POLICY_LEGEND = """
 reuse, total, prefill, decide, x: over calls that used the cache; cached: share of such calls; ideal: MAC ratio;
-episode: all calls, cold ones and fallbacks included; share: of a dense call; age: oldest K/V used, in calls
+episode: all calls, cold ones and fallbacks included; share: of the own call; age: oldest K/V used, in calls
 """.strip()
 
 
@@ -83,7 +83,7 @@ def _rung_line(rung: Rung) -> str:
 def _policy_line(row: Row) -> str:
     return (
         f"{row.reuse_ratio:6.2f} {row.cached_calls:7.0%} {row.total_ms:6.1f}ms {row.p90_ms:6.1f}ms "
-        f"{row.prefill_ms:6.1f}ms {row.decide_ms:5.1f}ms {row.decide_share:6.1%} {row.end_to_end:7.2f}x "
+        f"{row.prefill_ms:6.1f}ms {row.decide_ms:5.1f}ms {row.decide_ms / row.total_ms:6.1%} {row.end_to_end:7.2f}x "
         f"{row.ideal_end_to_end:6.2f} {row.prefill:7.2f}x {row.ideal_prefill:6.2f} {row.efficiency:7.2f} "
         f"{row.episode:6.2f} [{row.episode_low:.2f}, {row.episode_high:.2f}] {row.max_age:4d}"
     )
