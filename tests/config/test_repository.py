@@ -106,7 +106,7 @@ def test_training_reads_the_folders_that_make_demos_writes(repo_root, tmp_path):
 
     made = set(re.findall(r"--output (\S+?);?\s", dry_run("demos", f"DEMOS={tmp_path}")))
     training = dry_run("train", f"DEMOS={tmp_path}").split("scripts/train_tiny.py")[1]
-    assert len(made) == 5
+    assert len(made) == 7
     assert set(re.findall(rf"{tmp_path}/\w+", training.split("--folder")[0])) == made
     assert "*" not in training
 
