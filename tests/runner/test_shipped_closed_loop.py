@@ -20,11 +20,11 @@ pytestmark = pytest.mark.sim
 
 STATES = (0, 1)
 TASKS = (0, 3, 7)
-#: The task of each placement that the model card has as the weakest: the drawer, and the bowl beside the ramekin.
-WEAK_TASK = {"official": 4, "wide": 1}
-#: Of 8 episodes; 8 and 6 were measured. At the card's success rates of these tasks the chance to be below is under one
+#: The task that the model card has as the weakest of both placements: the bowl in the drawer.
+WEAK_TASK = {"official": 4, "wide": 4}
+#: Of 8 episodes; 8 and 7 were measured. At the card's success rates of these tasks the chance to be below is under one
 #: in a thousand: room for another processor's rounding.
-FLOOR = {"official": 5, "wide": 4}
+FLOOR = {"official": 5, "wide": 3}
 #: The twin; official task 6 needs a turn of the hand by 75 degrees, which earlier weights never made. Of 4 episodes 4
 #: and 2 were measured, its card has 38 of 40 and 34 of 40: the chance to be below these is under one in a thousand.
 TWIN_TASKS = {"official": (3, 6), "wide": (0, 4)}
