@@ -189,7 +189,7 @@ def _collection(collection: Mapping[str, Any]) -> str:
         collection["placement"],
         _ranges(collection["tasks"]),
         collection["seed"],
-        collection.get("novice") or "the expert",
+        collection.get("novice") or "nothing",
         ", ".join(jitter) or "none",
         collection["assets"],
         collection["episodes"],

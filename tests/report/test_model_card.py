@@ -93,7 +93,7 @@ def test_the_card_says_where_the_demonstrations_come_from(checkpoint: Path) -> N
     assert "| 3 | `abc` | 12 episodes (7 in the collections below), 340 frames" in text
     assert "| 2 | random weights | 5 episodes, 340 frames" in text
     assert "Not recorded for run 1." in text
-    assert "| 2, 3 | libero_spatial | wide | 0 to 2, 7 | 3 | the expert | colour, light | builtin@1/fast | 5 |" in text
+    assert "| 2, 3 | libero_spatial | wide | 0 to 2, 7 | 3 | nothing | colour, light | builtin@1/fast | 5 |" in text
     assert "| 3 | libero_goal | official | 0 to 2, 7 | 3 | last@abc | none | builtin@1/fast | 2 |" in text
 
 

@@ -144,10 +144,12 @@ def _assemble(tables: list[pa.Table], tasks: dict[int, str], info: dict[str, Any
             aux.append([v for w, c in zip(aux_widths.values(), extra, strict=True) for v in _numbers(c[row], w)])
         first += table.num_rows
     jpeg, offsets = join_pictures(pictures)
+    state, action = (np.concatenate([_matrix(t, name) for t in tables]) for name in _TRAINED_ON)
     return Demos(
         views,
         tuple(tasks.values()),
-        *(np.concatenate([_matrix(t, name) for t in tables]) for name in _TRAINED_ON),
+        state,
+        action,
         np.repeat(np.arange(len(tables)), [t.num_rows for t in tables]),
         _positions(np.concatenate([t["task_index"].to_numpy() for t in tables]), list(tasks)),
         np.array(rows, dtype=np.int64),
