@@ -42,23 +42,24 @@ tables: $(STAMP) ## The reference tables of libero_spatial, both placements; hou
 # Colours, lights and scanned meshes that differ, so that the model does not cling to the looks of the built-in assets;
 # tasks 4 and 9 again, because the cabinet leaves the hand the least room there. Task 3 of libero_goal leaves some out.
 demos: $(STAMP) ## Demonstrations of the scripted expert for `make train`, below $(DEMOS); continues likewise
-	$(BIN)/python scripts/collect_demos.py --placement wide --demos-per-task 60 --output $(DEMOS)/wide
-	$(BIN)/python scripts/collect_demos.py --placement official --demos-per-task 30 --output $(DEMOS)/official
+	$(BIN)/python scripts/collect_demos.py --placement wide --demos-per-task 60 --output "$(DEMOS)/wide"
+	$(BIN)/python scripts/collect_demos.py --placement official --demos-per-task 30 --output "$(DEMOS)/official"
 	$(BIN)/python scripts/collect_demos.py --placement wide --demos-per-task 40 --seed 1 --jitter colour light \
-		--output $(DEMOS)/wide_jitter
+		--output "$(DEMOS)/wide_jitter"
 	$(BIN)/python scripts/collect_demos.py --placement official --tasks 4 9 --demos-per-task 70 --seed 4 \
-		--output $(DEMOS)/official_cabinet
-	$(BIN)/python scripts/collect_demos.py --suite libero_object --demos-per-task 25 --output $(DEMOS)/object
-	$(BIN)/python scripts/collect_demos.py --suite libero_goal --demos-per-task 25 --output $(DEMOS)/goal || [ $$? -eq 1 ]
+		--output "$(DEMOS)/official_cabinet"
+	$(BIN)/python scripts/collect_demos.py --suite libero_object --demos-per-task 25 --output "$(DEMOS)/object"
+	$(BIN)/python scripts/collect_demos.py --suite libero_goal --demos-per-task 25 --output "$(DEMOS)/goal" || [ $$? -eq 1 ]
 	@if [ -n "$$VLACACHE_ASSETS_DIR" ]; then \
 		$(BIN)/python scripts/collect_demos.py --placement official --demos-per-task 16 --seed 2 --assets auto \
-			--render reference --output $(DEMOS)/official_scanned; \
+			--render reference --output "$(DEMOS)/official_scanned"; \
 	else echo "VLACACHE_ASSETS_DIR is not set: no demonstrations with scanned assets"; fi
 
 train: demos ## Train tiny_oft from demonstrations, keep the checkpoint with the best closed-loop success; continues likewise
-	$(BIN)/python scripts/train_tiny.py --demos $(addprefix $(DEMOS)/,wide official wide_jitter official_cabinet object goal) \
-		$$([ -d $(DEMOS)/official_scanned ] && echo $(DEMOS)/official_scanned) \
-		--folder $(TRAIN) --suites libero_spatial libero_object libero_goal --placements official wide $(ARGS)
+	scanned="$(DEMOS)/official_scanned"; [ -d "$$scanned" ] || scanned=; \
+	$(BIN)/python scripts/train_tiny.py --demos \
+		$(foreach name,wide official wide_jitter official_cabinet object goal,"$(DEMOS)/$(name)") $${scanned:+"$$scanned"} \
+		--folder "$(TRAIN)" --suites libero_spatial libero_object libero_goal --placements official wide $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ def check_config(config: RunConfig) -> None:
     """
     _check_episodes(config.suite)
     _check_backend(config.suite)
+    _check_placement(config.suite)
     _check_settings(config.suite)
     _check_device(config.device)
     _check_run_id(config.run_id)
@@ -44,6 +45,17 @@ def _check_backend(suite: SuiteConfig) -> None:
     if suite.protocol == "maniskill3" and suite.name != "simpler_widowx":
         raise ConfigError(
             f"suite.protocol=maniskill3: ManiSkill 3 has the tasks of simpler_widowx alone, got suite={suite.name}"
+        )
+
+
+def _check_placement(suite: SuiteConfig) -> None:
+    if suite.placement != "wide":
+        return
+    from runners.envs.wide.layout import SUITE
+
+    if suite.name != SUITE:
+        raise ConfigError(
+            f"suite.placement=wide: written for suite={SUITE}, got suite={suite.name}; use suite.placement=official"
         )
 
 

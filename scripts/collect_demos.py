@@ -37,7 +37,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    print(f"{root}: {cost.describe()}")
+    if cost.num_attempts:
+        print(f"{root}: {cost.describe()}")
+    else:
+        print(f"{root}: {collection.num_demos} of {collection.num_demos} demos there, nothing to do")
     if cost.given_up:
         print(f"error: incomplete: {describe_failures(collection, cost.given_up)}", file=sys.stderr)
         return 1

@@ -13,14 +13,9 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runners.argv import finite, integer
 from vlacache.train.packing import recompress, write_packs
 from vlacache.train.reader import read_demos
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
-    return int(text)
 
 
 def main() -> int:
@@ -29,9 +24,9 @@ def main() -> int:
     parser.add_argument("demos", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--views", nargs="+", default=["agentview", "wrist"])
-    parser.add_argument("--max-mib", type=float, default=60.0)
-    parser.add_argument("--image-size", type=_positive, help="resize the pictures, as the model would")
-    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of resized pictures")
+    parser.add_argument("--max-mib", type=finite(0, above=True), default=60.0)
+    parser.add_argument("--image-size", type=integer(1), help="resize the pictures, as the model would")
+    parser.add_argument("--quality", type=integer(1, 100), default=90, help="JPEG quality of resized pictures")
     given = parser.parse_args()
     try:
         print(pack(given))

@@ -34,6 +34,17 @@ PLACEMENTS = ("official", "wide")
 KEPT_FILES = (RUN_FILE, EPISODES_FILE)
 
 
+#: Keys of words that each run of the tables has of its own, and the option that is meant.
+OWN_KEYS = {
+    "suite": "the tables are libero_spatial's",
+    "suite.placement": "choose with --placements",
+    "suite.episodes_per_task": "choose with --episodes and --side-episodes",
+    "cache": "choose with --arms",
+    "run_id": "the first word is the prefix of all run ids",
+    "runner.shared_baseline": "every arm shares the baseline of its table",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One cache policy. ``is_main``: rolled out on as many episodes as the baseline, else on the fewer side ones."""
@@ -200,6 +211,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
     options = parser()
     given = parse_with_words(options, argv)
+    for word in given.words:
+        key = word.partition("=")[0].lstrip("+~")
+        key = "cache" if key.startswith(("cache.", "cache@")) else key
+        if key in OWN_KEYS:
+            options.error(f"{word}: every run of the tables has its own; {OWN_KEYS[key]}")
     if not 1 <= given.side_episodes <= given.episodes:
         options.error(f"--side-episodes: expected 1..{given.episodes}, the episodes of the baseline")
     if "official" in given.placements and given.episodes > LIBERO_INIT_STATES:

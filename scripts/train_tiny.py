@@ -21,7 +21,7 @@ import torch
 if __package__ in (None, ""):  # run from a checkout that is not installed, as on a lent machine
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from runners.argv import parse_with_words
+from runners.argv import finite, integer, parse_with_words
 from runners.interrupts import sigterm_as_interrupt
 from runners.suite_names import NUM_TASKS
 from vlacache.lock import FolderBusyError
@@ -41,14 +41,14 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--folder", type=Path, required=True, help="of the run")
     out.add_argument("--init-from", type=Path, help="checkpoint folder whose trunk the run begins with")
     out.add_argument("--device", default="cpu")
-    out.add_argument("--threads", type=int, help="passes at once on a CPU; default: one a core")
-    out.add_argument("--frame-gib", type=float, default=6.0, help="memory for decoded pictures")
+    out.add_argument("--threads", type=integer(1), help="passes at once on a CPU; default: one a core")
+    out.add_argument("--frame-gib", type=finite(0), default=6.0, help="memory for decoded pictures")
     out.add_argument(
         "--stop-after",
-        type=int,
+        type=integer(1),
         help="end this sitting after so many updates; <folder>/last holds the averaged weights",
     )
-    out.add_argument("--stop-at", type=int, help="the same, at this update of the run")
+    out.add_argument("--stop-at", type=integer(1), help="the same, at this update of the run")
     out.add_argument("--logger", choices=("none", "wandb"), default="none", help="besides <folder>/log.jsonl")
     out.add_argument("--no-eval", action="store_true", help="keep snapshots instead of evaluating in the simulator")
     add_validation_options(out)
@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
 
 def add_validation_options(out: argparse.ArgumentParser) -> None:
     """Which episodes a closed-loop evaluation rolls out."""
-    suites = [suite for suite in NUM_TASKS if suite != "toy"]
-    out.add_argument("--suites", nargs="+", choices=suites, default=["libero_spatial"], metavar="SUITE")
+    suites = [suite for suite in NUM_TASKS if suite.startswith("libero_")]
+    out.add_argument("--suites", nargs="+", choices=suites, default=["libero_spatial"])
     out.add_argument("--tasks", type=int, nargs="+", default=list(range(10)))
     out.add_argument(
         "--placements", nargs="+", choices=("official", "wide"), default=["official"], help="of the suites that have it"
@@ -114,6 +114,10 @@ def _check_validation(given: argparse.Namespace) -> dict[str, list[str]]:
     """Placements of each suite, those of the command line that it has; errors now, not at the first evaluation."""
     from runners.envs.wide.layout import SUITE as WIDE_SUITE
 
+    for option in ("suites", "tasks", "placements"):
+        values = getattr(given, option)
+        if len(set(values)) < len(values):
+            raise ValueError(f"--{option}: expected each once, got {' '.join(map(str, values))}")
     placements = {}
     for suite in given.suites:
         unknown = [task for task in given.tasks if task not in range(NUM_TASKS[suite])]
@@ -125,6 +129,16 @@ def _check_validation(given: argparse.Namespace) -> dict[str, list[str]]:
     if given.validation_starts < 1:
         raise ValueError(f"--validation-starts: expected at least 1, got {given.validation_starts}")
     return placements
+
+
+def validation_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """What decides the validation episodes, in an order of its own."""
+    return {
+        "placements": {suite: sorted(chosen) for suite, chosen in sorted(_check_validation(given).items())},
+        "tasks": sorted(given.tasks),
+        "starts": given.validation_starts,
+        "assets": given.assets,
+    }
 
 
 class Printer:
@@ -160,15 +174,29 @@ def build(given: argparse.Namespace, opened: ExitStack) -> Trainer:
 
         given.folder.mkdir(parents=True, exist_ok=True)
         loggers.append(opened.enter_context(closing(WandbMetrics(given.folder, config.to_dict()))))
-    evaluate = None if given.no_eval else make_evaluate(given)
+    evaluate, validation = (None, None) if given.no_eval else (make_evaluate(given), validation_settings(given))
     options = RunOptions(given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after, given.stop_at)
     return Trainer(
-        config, demos, given.folder, evaluate=evaluate, loggers=loggers, init_from=given.init_from, options=options
-    )
+        config, demos, given.folder, evaluate=evaluate, validation=validation, loggers=loggers,
+        init_from=given.init_from, options=options,
+    )  # fmt: skip
+
+
+def _in_one_line(error: Exception) -> str:
+    """The message; of one with a traceback in it what was done and what went wrong."""
+    lines = str(error).split("\n")
+    said = [line.strip() for line in lines if line.strip()] or [type(error).__name__]
+    return said[0] if len(said) == 1 else f"{said[0]} {said[-1]}"
+
+
+def _what_is_saved(trainer: Trainer) -> str:
+    if not trainer.saved_step:
+        return "no update is saved"
+    return f"update {trainer.saved_step} is saved, the same command goes on from there"
 
 
 def main() -> int:
-    """Train, or continue: 0 done, 2 bad input, 130 interrupted with everything saved."""
+    """Train, or continue: 0 done, 1 ended by an error, 2 bad input, 130 interrupted with everything saved."""
     given = parse_with_words(parser())
     keep_freed_memory()
     with ExitStack() as opened, sigterm_as_interrupt():
@@ -187,6 +215,9 @@ def main() -> int:
                 f"stopped; update {trainer.state.step} is saved, the same command goes on from there", file=sys.stderr
             )
             return 130
+        except (RuntimeError, ValueError, OSError) as error:
+            print(f"error: {_in_one_line(error)}; {_what_is_saved(trainer)}", file=sys.stderr)
+            return 1
     best = "" if state.best is None else f", best {state.best:.1%} at update {state.best_step}"
     print(f"update {state.step} of {trainer.config.total_steps}{best}; files in {given.folder}")
     return 0

@@ -79,6 +79,11 @@ class Collection:
         if self.placement == "wide" and self.suite != WIDE_SUITE:
             raise ValueError(f"placement=wide: written for {WIDE_SUITE}, got {self.suite}; use placement=official")
 
+    @property
+    def num_demos(self) -> int:
+        """Of all tasks."""
+        return len(self.tasks) * self.demos_per_task
+
     def episode_index(self, task_id: int, number: int) -> int:
         """Number of an episode in the data set."""
         return number * len(self.tasks) + self.tasks.index(task_id)
@@ -132,8 +137,8 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
         progress: told of every finished block in a line of text.
 
     Raises:
-        ValueError: no worker, or ``root`` holds demos of other settings. FolderBusyError: another process collects
-            into ``root``.
+        ValueError: no worker, or ``root`` holds demos of other settings or of another program.
+        FolderBusyError: another process collects into ``root``.
     """
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
@@ -148,7 +153,6 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
             _check_settings(root, settings)
         known = set(episodes)
         blocks = _missing_blocks(collection, known)
-        total = len(collection.tasks) * collection.demos_per_task
         write_meta(root, episodes, settings, fps=20)
         cost = _cost(root, [], 0.0)
         given_up: list[tuple[int, int]] = []
@@ -161,7 +165,7 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
                 write_meta(root, episodes, settings, fps=20)
                 new = [meta for index, meta in episodes.items() if index not in known]
                 cost = _cost(root, new, time.perf_counter() - begun, tuple(given_up))
-                progress(f"{len(episodes)}/{total}; {cost.describe()}")
+                progress(f"{len(episodes)}/{collection.num_demos}; {cost.describe()}")
         return cost
     finally:
         lock.release()
@@ -282,6 +286,9 @@ def _check_settings(root: Path, settings: dict[str, Any]) -> None:
 
 
 def _clean_and_find(root: Path) -> dict[int, EpisodeMeta]:
+    info = read_info(root)
+    if info is not None and "collection" not in info:
+        raise ValueError(f"{root}: expected a folder of collect_demos.py, got one of another program; use a new folder")
     for folder in root.glob("data/chunk-*"):
         remove_leftovers(folder)
     return find_episodes(root)

@@ -124,8 +124,16 @@ def write_episode(root: Path, meta: EpisodeMeta, rows: DemoRows) -> None:
 
 
 def read_meta(path: Path) -> EpisodeMeta:
-    """The episode's line, from the footer of its data file."""
-    return EpisodeMeta(**json.loads(pq.read_schema(path).metadata[EPISODE_KEY]))
+    """The episode's line, from the footer of its data file.
+
+    Raises:
+        ValueError: no such file of this layout.
+    """
+    try:
+        return EpisodeMeta(**json.loads((pq.read_schema(path).metadata or {})[EPISODE_KEY]))
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        got = str(error).splitlines()[0]
+        raise ValueError(f"{path}: expected an episode of collect_demos.py, got: {got}; use a new folder") from error
 
 
 def read_episode(root: Path, episode_index: int, columns: Iterable[str] | None = None) -> pa.Table:
@@ -173,9 +181,19 @@ def write_meta(root: Path, episodes: Mapping[int, EpisodeMeta], settings: Mappin
 
 
 def read_info(root: Path) -> dict[str, Any] | None:
-    """``meta/info.json``; None where there is none yet."""
+    """``meta/info.json``; None where there is none yet.
+
+    Raises:
+        ValueError: a damaged file.
+    """
     path = root / "meta" / "info.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, got: {error}; use a new folder") from error
+    return info
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:

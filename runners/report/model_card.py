@@ -120,6 +120,7 @@ def render_card(card: Mapping[str, Any]) -> str:
         *_validation(training),
         "",
         *_stages(stages),
+        *_collections(stages),
     ]
     for evaluation in card.get("evaluations", ()):
         lines += ["", *_evaluation(evaluation)]
@@ -146,11 +147,54 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         begin = "random weights" if stage["init_from"] is None else f"`{stage['init_from']}`"
         begin += ", vision alone" if numbers.get("init_parts") == "vision" else ""
         lines.append(
-            f"| {index} | {begin} | {demos['episodes']} episodes, {demos['frames']} frames, {demos['tasks']} tasks "
+            f"| {index} | {begin} | {_count_demos(stage)}, {demos['frames']} frames, {demos['tasks']} tasks "
             f"(digest `{demos['digest']}`) | {stage['step']} | {stage['samples']} of {numbers['samples']} "
             f"| {numbers['batch_size']} | {numbers['learning_rate']} | {numbers['seed']} | {stage['dtype']} |"
         )
     return lines
+
+
+def _count_demos(stage: Mapping[str, Any]) -> str:
+    """Episodes as the run counted them; a folder that it listed several times counts as often."""
+    counted = stage["demos"]["episodes"]
+    once = sum(collection["episodes"] or 0 for collection in stage.get("collections", ()))
+    return f"{counted} episodes" + (f" ({once} in the collections below)" if 0 < once != counted else "")
+
+
+def _collections(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One row a collection of demonstrations, with the runs that trained on it; nothing where none is known."""
+    rows: dict[str, list[str]] = {}
+    for index, stage in enumerate(stages, start=1):
+        for collection in stage.get("collections", ()):
+            rows.setdefault(_collection(collection), []).append(str(index))
+    if not rows:
+        return []
+    unknown = [str(index) for index, stage in enumerate(stages, start=1) if not stage.get("collections")]
+    note = f" Not recorded for {'run' if len(unknown) == 1 else 'runs'} {', '.join(unknown)}." if unknown else ""
+    return [
+        "",
+        "Where the demonstrations come from; a folder that a run lists several times counts as often above, and once "
+        f"here.{note}",
+        "",
+        "| runs | suite | placement | tasks | seed | led by | jitter | assets | episodes |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(f"| {', '.join(runs)} | {row} |" for row, runs in rows.items()),
+    ]
+
+
+def _collection(collection: Mapping[str, Any]) -> str:
+    jitter = collection.get("recording", {}).get("jitter", ())
+    words = (
+        collection["suite"],
+        collection["placement"],
+        _ranges(collection["tasks"]),
+        collection["seed"],
+        collection.get("novice") or "nothing",
+        ", ".join(jitter) or "none",
+        collection["assets"],
+        collection["episodes"],
+    )
+    return " | ".join(map(str, words))
 
 
 def _validation(training: Mapping[str, Any]) -> list[str]:
@@ -172,15 +216,19 @@ def _evaluation(evaluation: Mapping[str, Any]) -> list[str]:
 def _episodes(measured: Mapping[str, Any]) -> str:
     """``states 0 to 4, 7; seed 0``."""
     states, seeds = measured["init_indices"], measured["env_seeds"]
-    runs: list[list[int]] = []
-    for state in states:
-        if runs and state == runs[-1][1] + 1:
-            runs[-1][1] = state
-        else:
-            runs.append([state, state])
-    words = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
     plural = ["" if len(numbers) == 1 else "s" for numbers in (states, seeds)]
-    return f"state{plural[0]} {words}; seed{plural[1]} {', '.join(map(str, seeds))}"
+    return f"state{plural[0]} {_ranges(states)}; seed{plural[1]} {', '.join(map(str, seeds))}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``0 to 4, 7``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
 
 
 def _controls(controls: Sequence[Mapping[str, Any]]) -> list[str]:

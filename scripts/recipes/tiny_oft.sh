@@ -54,8 +54,11 @@ train 5 seed=5 samples=26000 learning_rate=6e-4 keep_shares=0:0.25,0.45:0.5,0.85
     log_steps=25
 
 # All three suites. The demonstrations of libero_spatial are those of tiny_openvla, whose towers are run 5's.
-if [ ! -d "$DEMOS/wide_weak" ]; then
-    echo "next: scripts/recipes/tiny_openvla.sh, which collects six more folders; then this script again"
+# wide_weak is the last of them that it collects: 5 tasks, 12 each.
+if ! grep -qs '"total_episodes": 60,' "$DEMOS/wide_weak/meta/info.json"; then
+    echo "next, to collect six more folders; then this script again:"
+    printf '%q ' env "PYTHON=$PYTHON" "DEMOS=$DEMOS" "TOWERS=$RUNS/5/last" scripts/recipes/tiny_openvla.sh
+    echo
     exit 0
 fi
 collect goal --suite libero_goal --placement official --demos-per-task 13 --seed 30

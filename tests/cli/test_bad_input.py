@@ -35,6 +35,7 @@ MISTAKES = {
     "suite.episodes_per_task=0": "suite.episodes_per_task: expected 1 or more, got 0",
     "suite.max_steps=ten": "suite.max_steps: expected an integer, got 'ten'",
     "suite.reseed=tasks": "suite.reseed=tasks: expected one of episode, task; did you mean 'task'?",
+    "suite=libero_goal suite.placement=wide": "written for suite=libero_spatial, got suite=libero_goal",
     "suite.render=quick": "suite.render=quick: expected one of reference, fast",
     "suite.success_rule=last": "suite.success_rule=last: expected one of first, final_step, any_step",
     "cache=fixed_ratio cache.reuse_ratio=1.5": "cache.reuse_ratio: expected a number between 0.0 and 1.0, got 1.5",

@@ -93,7 +93,7 @@ def test_make_help_lists_every_target(repo_root):
 
 
 def test_training_reads_the_folders_that_make_demos_writes(repo_root, tmp_path):
-    """Not whatever lies beside them: ``collect_demos.py`` alone writes into ``results/demos`` too."""
+    """Not whatever lies beside them: ``collect_demos.py`` alone writes there too. Names have spaces."""
 
     stamp = tmp_path / "installed"  # Newer than what it depends on. Not the Makefile: make updates that also with -n.
     stamp.touch()
@@ -104,11 +104,13 @@ def test_training_reads_the_folders_that_make_demos_writes(repo_root, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout.replace("\\\n", " ")
 
-    made = set(re.findall(r"--output (\S+?);?\s", dry_run("demos", f"DEMOS={tmp_path}")))
-    training = dry_run("train", f"DEMOS={tmp_path}").split("scripts/train_tiny.py")[1]
-    assert len(made) == 7
-    assert set(re.findall(rf"{tmp_path}/\w+", training.split("--folder")[0])) == made
-    assert "*" not in training
+    folder = tmp_path / "my demos"
+    collecting = dry_run("demos", f"DEMOS={folder}")
+    made = set(re.findall(r'--output "([^"]+)"', collecting))
+    assert len(made) == collecting.count("--output") == 7
+    training = dry_run("train", f"DEMOS={folder}", f"TRAIN={folder}/run").removeprefix(collecting)
+    assert set(re.findall(rf'"({re.escape(str(folder))}/\w+)"', training.split("--folder")[0])) == made
+    assert f'--folder "{folder}/run"' in training and "*" not in training
 
 
 def test_setup_refuses_a_wrong_python(repo_root, tmp_path):

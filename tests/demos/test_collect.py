@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import runpy
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from runners.demos import collect as collect_module
+from runners.demos import episode as episode_module
 from runners.demos.collect import Collection, collect
 from runners.demos.dataset import (
+    OFFSETS,
+    POINTS,
     SCHEMA,
     VIEWS,
+    DemoRows,
     EpisodeMeta,
     decode_picture,
+    encode_picture,
     episode_path,
     find_episodes,
     read_episode,
     read_info,
+    write_episode,
     write_meta,
 )
 from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording
 from tests.demos.test_pool import group_is_gone, until
+from vlacache.train.reader import read_demos
 
 pytestmark = pytest.mark.sim
 
@@ -54,10 +63,36 @@ def digests(root: Path) -> dict[str, str]:
     }
 
 
+@dataclass
+class Seen:
+    """What a collection wrote, as it was in memory: rows by episode, pictures by their JPEG."""
+
+    rows: dict[int, DemoRows]
+    pictures: dict[bytes, np.ndarray]
+
+
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seen() -> Seen:
+    return Seen({}, {})
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, seen: Seen) -> Path:
     folder = tmp_path_factory.mktemp("demos")
-    collect(COLLECTION, folder, progress=lambda line: None)
+
+    def write(root: Path, meta: EpisodeMeta, rows: DemoRows) -> None:
+        seen.rows[meta.episode_index] = rows
+        write_episode(root, meta, rows)
+
+    def encode(picture: np.ndarray) -> dict[str, Any]:
+        cell = encode_picture(picture)
+        seen.pictures[cell["bytes"]] = picture.copy()
+        return cell
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect_module, "write_episode", write)
+        patch.setattr(episode_module, "encode_picture", encode)
+        collect(COLLECTION, folder, progress=lambda line: None)
     return folder
 
 
@@ -128,6 +163,32 @@ def test_labels(root: Path, episode: pa.Table) -> None:
     assert (pixels >= 0).all()
     assert (pixels <= 1).all()
     assert np.abs(pixels[0] - pixels[-1]).max() > 0.05
+
+
+def test_the_trainer_reads_what_was_recorded(root: Path, seen: Seen) -> None:
+    """State, action, pictures and every auxiliary number, each in the column of its own name."""
+    demos = read_demos([root], VIEWS)
+    recorded = [seen.rows[index].columns for index in sorted(seen.rows)]
+    joined = {name: [value for columns in recorded for value in columns[name]] for name in recorded[0]}
+    assert demos.num_episodes == 2
+    instructions = [find_episodes(root)[index].tasks[0] for index in (0, 1)]
+    assert [demos.instructions[task] for task in demos.task[[0, -1]]] == instructions
+    np.testing.assert_array_equal(demos.state, np.array(joined["observation.state"], np.float32))
+    np.testing.assert_array_equal(demos.action, np.array(joined["action"], np.float32))
+    shown = [row for row, cell in enumerate(joined[f"observation.images.{VIEWS[0]}"]) if cell is not None]
+    np.testing.assert_array_equal(demos.frame_rows, shown)
+    for (frame, row), (number, view) in itertools.product(enumerate(shown), enumerate(VIEWS)):
+        raw = seen.pictures[joined[f"observation.images.{view}"][row]["bytes"]]
+        read = decode_picture({"bytes": demos.picture(frame, number)})
+        assert np.abs(read.astype(int) - raw).mean() < 3
+    sizes = {f"aux.{view}.{point}": 2 for view in VIEWS for point in POINTS} | {f"aux.{p}_offset": 3 for p in OFFSETS}
+    assert set(demos.aux_names) == {f"{name}.{i}" for name, size in sizes.items() for i in range(size)}
+    assert len(demos.aux_names) == 18 and np.isfinite(demos.aux).any(axis=0).all()
+    for column, name in enumerate(demos.aux_names):
+        name, _, place = name.rpartition(".")
+        cells = [joined[name][row] for row in shown]  # None where it is not in the picture
+        values = np.array([np.nan if cell is None else cell[int(place)] for cell in cells], np.float32)
+        np.testing.assert_array_equal(demos.aux[:, column], values)
 
 
 def test_same_seed_same_bytes_also_in_pieces(root: Path, tmp_path: Path) -> None:
@@ -233,6 +294,40 @@ def test_the_command_says_in_one_line_what_is_wrong(
     error = capsys.readouterr().err
     assert left.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
     assert not (tmp_path / "set").exists()
+
+
+def command(words: list[str], repo_root: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["collect_demos.py", *words])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(repo_root / "scripts" / "collect_demos.py"), run_name="__main__")
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def test_the_command_says_that_everything_is_there(
+    root: Path, repo_root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--placement", "wide", "--tasks", "7", "2", "--demos-per-task", "1", "--seed", "3", "--frame-stride", "20"]
+    words += ["--jitter", "colour", "light", "camera", "--output", str(root), "--workers", "1"]
+    assert command(words, repo_root, monkeypatch) == 0
+    assert capsys.readouterr().out == f"{root}: 2 of 2 demos there, nothing to do\n"
+
+
+@pytest.mark.parametrize("name", ["data/chunk-000/episode_000000.parquet", "meta/info.json"])
+def test_a_folder_of_another_program_is_left_alone(
+    name: str, tmp_path: Path, repo_root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    if file.suffix == ".json":
+        file.write_text('{"codebase_version": "v2.1"}')
+    else:
+        pq.write_table(pa.table({"action": [1.0]}), file)
+    before = digests(tmp_path)
+    assert command(["--output", str(tmp_path), "--workers", "1"], repo_root, monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}") and error.count("\n") == 1 and "of collect_demos.py" in error
+    assert digests(tmp_path) == before
 
 
 def test_blocks_are_balanced_over_tasks() -> None:

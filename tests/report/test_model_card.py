@@ -75,6 +75,28 @@ def test_every_training_run_of_a_chain_has_a_row(checkpoint: Path) -> None:
     assert "| updates, last run and all | 9, 18 |" in text
 
 
+def test_the_card_says_where_the_demonstrations_come_from(checkpoint: Path) -> None:
+    """A folder that a run listed twice counts twice in its episodes, and is one row."""
+    own = json.loads((checkpoint / "training.json").read_text())
+    spatial = {
+        "episodes": 5, "suite": "libero_spatial", "placement": "wide", "tasks": [7, 0, 1, 2], "seed": 3,
+        "assets": "builtin@1/fast", "recording": {"jitter": ["colour", "light"]},
+    }  # fmt: skip
+    goal = {**spatial, "suite": "libero_goal", "placement": "official", "novice": "last@abc", "episodes": 2}
+    goal["recording"] = {}
+    stages = [own, {**own, "demos": {**own["demos"], "episodes": 5}, "collections": [spatial]}]
+    (checkpoint / "training.json").write_text(
+        json.dumps({**own, "stages": stages, "collections": [spatial, goal], "init_from": "abc"})
+    )
+    write_model_card(checkpoint, {})
+    text = (checkpoint / "README.md").read_text()
+    assert "| 3 | `abc` | 12 episodes (7 in the collections below), 340 frames" in text
+    assert "| 2 | random weights | 5 episodes, 340 frames" in text
+    assert "Not recorded for run 1." in text
+    assert "| 2, 3 | libero_spatial | wide | 0 to 2, 7 | 3 | nothing | colour, light | builtin@1/fast | 5 |" in text
+    assert "| 3 | libero_goal | official | 0 to 2, 7 | 3 | last@abc | none | builtin@1/fast | 2 |" in text
+
+
 def test_parameters_are_counted_from_the_weights(checkpoint: Path) -> None:
     assert count_parameters(checkpoint / "model.safetensors") == 3 * 5 + 7 + 1
     write_model_card(checkpoint, {})

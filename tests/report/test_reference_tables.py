@@ -60,6 +60,12 @@ def test_every_command_of_the_docstring_is_understood() -> None:
         ("--episodes 80", "ends at 50 states a task"),
         ("--episodes 2", r"--side-episodes: expected 1\.\.2"),
         ("--arms none", "invalid choice: 'none'"),
+        ("suite.placement=wide", "suite.placement=wide: every run of the tables has its own; choose with --placements"),
+        ("suite=libero_goal", "suite=libero_goal: .* the tables are libero_spatial's"),
+        ("mine ++cache=paper", r"cache=paper: .* choose with --arms"),
+        ("cache.tau=0.5", "cache.tau=0.5: .* choose with --arms"),
+        ("run_id=mine", "run_id=mine: .* the first word is the prefix"),
+        ("suite.episodes_per_task=3", "choose with --episodes"),
     ],
 )
 def test_what_makes_no_tables_is_refused(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,14 @@ import importlib.util
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from runners.demos.dataset import EpisodeMeta, write_meta
 from vlacache.train.config import TRAIN_DEFAULTS
 
 #: Notes every call; leaves what the script looks for.
@@ -30,6 +32,13 @@ if "train_tiny.py" in sys.argv[1]:
 
 def calls_of(recipe: str, repo_root: Path, tmp_path: Path) -> list[list[str]]:
     """Arguments of every command of the recipe, called twice: finished runs are not begun again."""
+    return calls_and_words(recipe, repo_root, tmp_path, {})[0]
+
+
+def calls_and_words(
+    recipe: str, repo_root: Path, tmp_path: Path, changes: dict[str, str]
+) -> tuple[list[list[str]], str]:
+    """The same, and what the second call printed."""
     fake, log = tmp_path / "python", tmp_path / "log"
     fake.write_text(FAKE.format(python=sys.executable, log=str(log)))
     fake.chmod(0o755)
@@ -38,9 +47,10 @@ def calls_of(recipe: str, repo_root: Path, tmp_path: Path) -> list[list[str]]:
         folders["RUNS"] += "_vla"
     command = ["bash", str(repo_root / "scripts/recipes" / recipe)]
     log.unlink(missing_ok=True)
+    environment = {**os.environ, **folders, "PYTHON": str(fake), **changes}
     for _ in range(2):
-        subprocess.run(command, env={**os.environ, **folders, "PYTHON": str(fake)}, check=True, capture_output=True)
-    return [json.loads(line) for line in log.read_text().splitlines()]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return [json.loads(line) for line in log.read_text().splitlines()], done.stdout
 
 
 def script(repo_root: Path, name: str) -> ModuleType:
@@ -71,7 +81,9 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
     first = calls_of("tiny_oft.sh", repo_root, tmp_path)
     assert len(trainings_of(first, parser)) == 5  # then it is the other's turn
     shared = calls_of("tiny_openvla.sh", repo_root, tmp_path)
-    (tmp_path / "demos/wide_weak").mkdir(parents=True)
+    write_wide_weak(tmp_path / "demos", 59)
+    assert not trainings_of(calls_of("tiny_oft.sh", repo_root, tmp_path), parser), "one demonstration is missing"
+    write_wide_weak(tmp_path / "demos", 60)
     calls = [*first, *calls_of("tiny_oft.sh", repo_root, tmp_path)]
     assert [path.parent.name for path in sorted((tmp_path / "runs").glob("*/heads.safetensors"))] == ["6", "7"]
     collections = {option(c, "--output"): c for c in [*shared, *calls] if "collect_demos" in c[0]}
@@ -96,6 +108,23 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
             assert int(option(asked_for, "--seed") or 0) == kept["seed"]
     led = [c for c in calls if "collect_demos" in c[0] and "--novice" in c]
     assert {option(c, "--novice") for c in led} == {str(tmp_path / "runs/4/last")}
+
+
+def write_wide_weak(demos: Path, episodes: int) -> None:
+    """What the recipe looks at, as a collection writes it."""
+    metas = {
+        n: EpisodeMeta(n, 9, 3, 0, ["do it"], 1, "libero_spatial", "wide", "builtin", 23, n, 1) for n in range(episodes)
+    }
+    write_meta(demos / "wide_weak", metas, {}, fps=20)
+
+
+def test_the_recipe_of_tiny_oft_says_the_whole_next_command(repo_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my demos"
+    told = calls_and_words("tiny_oft.sh", repo_root, tmp_path, {"DEMOS": str(folder)})[1].splitlines()[-1]
+    assert shlex.split(told) == [
+        "env", f"PYTHON={tmp_path / 'python'}", f"DEMOS={folder}", f"TOWERS={tmp_path / 'runs'}/5/last",
+        "scripts/recipes/tiny_openvla.sh",
+    ]  # fmt: skip
 
 
 def trainings_of(calls: list[list[str]], parser: argparse.ArgumentParser) -> list[argparse.Namespace]:

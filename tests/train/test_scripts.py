@@ -128,6 +128,58 @@ def test_training_that_is_interrupted_says_what_is_saved(
     assert "update 3 of 3" in capsys.readouterr().out
 
 
+def test_training_that_fails_says_what_is_saved(
+    repo_root: Path, folder: Path, tmp_path: Path, capsys, monkeypatch, small_models
+) -> None:
+    def make_evaluate(given):
+        def evaluate(loaded):
+            raise RuntimeError("validation: task 3, state 0 failed:\nTraceback:\n  File ...\nOSError: no renderer\n")
+
+        return evaluate
+
+    main = main_of(repo_root, "train_tiny.py")
+    monkeypatch.setitem(main.__globals__, "make_evaluate", make_evaluate)
+    command = ["train_tiny.py", "samples=12", "batch_size=4", "eval_samples=8", "--folder", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [*command, "--demos", str(folder)])
+    assert main() == 1
+    assert capsys.readouterr().err == (
+        "error: validation: task 3, state 0 failed: OSError: no renderer; "
+        "update 2 is saved, the same command goes on from there\n"
+    )
+
+    def fail(engine, batch, step):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Engine, "update", fail)
+    monkeypatch.setattr(sys, "argv", [*command[:-1], str(tmp_path / "new"), "--demos", str(folder)])
+    assert main() == 1
+    assert capsys.readouterr().err == "error: out of memory; no update is saved\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "message"),
+    [
+        ("train_tiny.py", ["--stop-after", "-3"], "--stop-after: expected a whole number of at least 1, got '-3'"),
+        ("train_tiny.py", ["--stop-at", "0"], "--stop-at: expected a whole number of at least 1, got '0'"),
+        ("train_tiny.py", ["--threads", "two"], "--threads: expected a whole number of at least 1, got 'two'"),
+        ("train_tiny.py", ["--frame-gib", "nan"], "--frame-gib: expected a number of at least 0, got 'nan'"),
+        ("train_tiny.py", ["--frame-gib", "-1"], "--frame-gib: expected a number of at least 0, got '-1'"),
+        ("train_tiny.py", ["--suites", "simpler_widowx"], "invalid choice: 'simpler_widowx' (choose from"),
+        ("pack_demos.py", ["--quality", "5000"], "--quality: expected 1 .. 100, got '5000'"),
+        ("pack_demos.py", ["--max-mib", "nan"], "--max-mib: expected a number above 0, got 'nan'"),
+        ("pack_demos.py", ["--image-size", "0"], "--image-size: expected a whole number of at least 1, got '0'"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    repo_root: Path, tmp_path: Path, capsys, monkeypatch, script: str, words: list[str], message: str
+) -> None:
+    places = ["--demos", "x", "--folder", str(tmp_path)] if script == "train_tiny.py" else ["x", "--output", "y"]
+    monkeypatch.setattr(sys, "argv", [script, *places, *words])
+    with pytest.raises(SystemExit) as left:
+        main_of(repo_root, script)()
+    assert left.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_packing_refuses_bad_input_in_one_line(
     repo_root: Path, folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
@@ -194,6 +246,7 @@ def test_selections_on_other_episodes_are_not_mixed(repo_root: Path, tmp_path: P
         (["--tasks", "3", "10"], r"error: --tasks: expected 0 .. 9 (libero_spatial), got [10]"),
         (["--suites", "libero_goal", "--placements", "wide"], "--placements wide: written for libero_spatial"),
         (["--validation-starts", "0"], "--validation-starts: expected at least 1, got 0"),
+        (["--tasks", "3", "0", "3"], "error: --tasks: expected each once, got 3 0 3"),
     ],
 )
 def test_bad_validation_is_told_before_training(

@@ -15,7 +15,7 @@ import torch
 
 from tests.train.test_training import FAST, losses, trainer
 from vlacache.lock import FolderBusyError, FolderLock
-from vlacache.train.checkpointing import load_state, save_state
+from vlacache.train.checkpointing import TrainState, load_state, save_state
 from vlacache.train.demos import Demos
 
 pytestmark = pytest.mark.usefixtures("small_models")
@@ -65,6 +65,57 @@ def test_an_interrupt_in_an_evaluation_acts_at_once_and_saves(demos: Demos, tmp_
         trainer(replace(FAST, save_steps=50), demos, tmp_path, evaluate=evaluate).run()
     state = load_state(tmp_path)
     assert state is not None and (state.step, state.last_eval, state.best) == (6, -1, None)
+
+
+def test_an_evaluation_that_fails_loses_no_update(demos: Demos, tmp_path: Path) -> None:
+    def fail(loaded):
+        raise RuntimeError("no renderer")
+
+    run = trainer(replace(FAST, save_steps=50), demos, tmp_path, evaluate=fail)
+    with pytest.raises(RuntimeError, match="no renderer"):
+        run.run()
+    state = load_state(tmp_path)
+    assert state is not None and (state.step, state.last_eval, run.saved_step) == (6, -1, 6)
+
+
+SPATIAL = {"placements": {"libero_spatial": ["official"]}, "starts": 3}
+
+
+def test_a_best_is_compared_with_successes_on_the_same_episodes_only(demos: Demos, tmp_path: Path) -> None:
+    def sitting(success: float, validation: dict | None, stop_at: int) -> TrainState:
+        def evaluate(loaded):
+            return {"success": success}
+
+        run = trainer(
+            FAST, demos, tmp_path, evaluate=None if validation is None else evaluate, validation=validation,
+            stop_at=stop_at,
+        )  # fmt: skip
+        return run.run()
+
+    goal = {"placements": {"libero_goal": ["official"]}, "starts": 3}
+    assert sitting(0.5, goal, 1).best is None
+    assert sitting(0.5, SPATIAL, 6).best == 0.5, "nothing was chosen on the other episodes yet"
+    with pytest.raises(ValueError, match=r"other settings.*validation placements: .*spatial.* != .*goal") as caught:
+        sitting(0.9, goal, 12)
+    assert "starts" not in str(caught.value)
+    sitting(0.9, None, 7)  # without evaluations nothing is compared, and the setting is kept
+    with pytest.raises(ValueError, match="validation starts: 3 != 5"):
+        sitting(0.9, {**SPATIAL, "starts": 5}, 12)
+    assert sitting(0.9, dict(SPATIAL), 12).best == 0.9
+
+
+def test_a_state_of_an_older_version_learns_its_validation(demos: Demos, tmp_path: Path) -> None:
+    def evaluate(loaded):
+        return {"success": 0.5}
+
+    trainer(FAST, demos, tmp_path, evaluate=evaluate, stop_after=6).run()
+    state = load_state(tmp_path)
+    assert state is not None and state.best == 0.5
+    del state.facts["validation"]
+    save_state(state, tmp_path)
+    trainer(FAST, demos, tmp_path, evaluate=evaluate, validation=SPATIAL, stop_after=1).run()
+    with pytest.raises(ValueError, match="validation starts"):
+        trainer(FAST, demos, tmp_path, evaluate=evaluate, validation={**SPATIAL, "starts": 5})
 
 
 def test_a_second_trainer_of_a_folder_is_refused(demos: Demos, tmp_path: Path, repo_root: Path) -> None:

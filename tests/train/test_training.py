@@ -35,10 +35,8 @@ pytestmark = pytest.mark.usefixtures("small_models")
 
 
 def trainer(config: TrainConfig, demos: Demos, folder: Path, **options) -> Trainer:
-    evaluate = options.pop("evaluate", None)
-    init_from = options.pop("init_from", None)
-    run_options = RunOptions(**{"num_threads": 2, **options})
-    return Trainer(config, demos, folder, evaluate=evaluate, init_from=init_from, options=run_options)
+    given = {name: options.pop(name, None) for name in ("evaluate", "validation", "init_from")}
+    return Trainer(config, demos, folder, **given, options=RunOptions(**{"num_threads": 2, **options}))
 
 
 def losses(folder: Path) -> list[float]:

@@ -21,7 +21,8 @@ class TrainState:
     Attributes:
         step: updates done. weights, ema, moments: by parameter name; moments hold the optimiser's running averages.
         last_eval: update after which the last closed-loop evaluation ran, or -1. best: its success so far, or None.
-        best_step: update of ``best``. facts: identity of run and demos, compared when a run is continued.
+        best_step: update of ``best``. facts: identity of run and demos, and ``validation``, what the best was
+            chosen on; compared when a run is continued.
     """
 
     step: int

@@ -47,6 +47,9 @@ class Demos:
             raise ValueError("demos: expected at least one frame with pictures, got none")
         if len(self.offsets) != len(self.frame_rows) * len(self.views) + 1 or self.offsets[-1] != len(self.jpeg):
             raise ValueError(f"demos: offsets do not fit {len(self.frame_rows)} frames of {len(self.views)} views")
+        for name in ("state", "action"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"demos: expected finite numbers in {name}, got NaN or infinity")
 
     @property
     def num_frames(self) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from vlacache.train.checkpointing import TrainState
 from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
 
@@ -42,6 +43,17 @@ def differences(config: TrainConfig, stored: dict[str, Any], asked: dict[str, An
     stored = {**stored, "demos": there}
     changed = [key for key in _SHARED if stored.get(key) != asked[key]]
     return config.differences(stored["config"]) + [f"{key}: {stored.get(key)} != {asked[key]}" for key in changed]
+
+
+def validation_differences(stored: TrainState, asked: Mapping[str, Any] | None) -> list[str]:
+    """As ``differences``, of the validation: successes on other episodes cannot be compared with the stored best.
+
+    A sitting without evaluations (None), a state without a best, and one of an older version agree with all.
+    """
+    there = stored.facts.get("validation")
+    if asked is None or there is None or stored.best is None:
+        return []
+    return [f"validation {key}: {there.get(key)} != {asked[key]}" for key in asked if there.get(key) != asked[key]]
 
 
 def demos_facts(demos: Demos) -> dict[str, Any]:

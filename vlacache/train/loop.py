@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from vlacache.train.config import TrainConfig
 from vlacache.train.demos import Demos
 from vlacache.train.engine import Engine
 from vlacache.train.export import export_checkpoint, stages_of, start_from
-from vlacache.train.facts import differences, run_facts
+from vlacache.train.facts import differences, run_facts, validation_differences
 from vlacache.train.frames import FrameStore
 from vlacache.train.heads import heads_beside, load_heads, save_heads
 from vlacache.train.interrupts import interrupts_at_the_end
@@ -71,12 +71,13 @@ class Trainer:
 
     Args:
         config: numbers of the run. demos: with at least the model's views. folder: of the run.
-        evaluate: see ``Evaluate``; None on a machine without simulator. loggers: besides ``log.jsonl``.
+        evaluate: see ``Evaluate``; None on a machine without simulator. validation: which episodes it rolls out,
+            JSON-ready; a run that has a best goes on with the same ones. loggers: besides ``log.jsonl``.
         init_from: checkpoint whose trunk the run begins with, and its run's auxiliary heads if they lie beside it.
         options: see ``RunOptions``.
 
     Raises:
-        ValueError: the folder holds a run with other numbers or other demos.
+        ValueError: the folder holds a run with other numbers, demos or validation episodes.
         FolderBusyError: another process trains in the folder. It is locked until ``run`` or ``close`` is done.
     """
 
@@ -87,12 +88,15 @@ class Trainer:
         folder: Path,
         *,
         evaluate: Evaluate | None = None,
+        validation: Mapping[str, Any] | None = None,
         loggers: Sequence[MetricLogger] = (),
         init_from: Path | None = None,
         options: RunOptions | None = None,
     ) -> None:
         self.config, self.folder = config, folder
-        self._evaluate = evaluate
+        self._evaluate, self._validation = evaluate, validation
+        #: Update whose state is on the disk; 0 for none.
+        self.saved_step = 0
         self._window: list[tuple[float, dict[str, float]]] = []
         self._options = RunOptions() if options is None else options
         self._journal = JsonlLogger(folder / "log.jsonl")
@@ -129,7 +133,7 @@ class Trainer:
         self.engine = Engine(net.to(device), config, self._dtype, cores)
         store = FrameStore(demos, base.towers[0].image_size, self._options.frame_bytes)
         self.batches = BatchMaker(demos, model_config, config, TinyTokenizer(), store)
-        self.state = TrainState(0, {}, {}, {}, -1, None, -1, self._facts)
+        self.state = TrainState(0, {}, {}, {}, -1, None, -1, {**self._facts, "validation": self._validation})
         if stored is not None:
             self._restore(stored)
 
@@ -137,7 +141,7 @@ class Trainer:
         """Do what is left of the run. An interrupt comes through after the state of the last whole update is saved.
 
         Raises:
-            RuntimeError: a loss that is not finite.
+            RuntimeError: a loss that is not finite, or an evaluation that failed; ``saved_step`` is on the disk.
         """
         threads = torch.get_num_threads()
         if self.engine.on_cpu:
@@ -179,6 +183,7 @@ class Trainer:
         state.ema = {k: v.cpu() for k, v in engine.ema.items()}
         state.moments = engine.moments()
         save_state(state, self.folder)
+        self.saved_step = state.step
 
     def averaged(self) -> LoadedModel:
         """The averaged weights as a checkpoint would hold them (rounded to bfloat16), ready for inference."""
@@ -195,6 +200,8 @@ class Trainer:
             folder.parent.mkdir(exist_ok=True)
             export_checkpoint(self.engine.averaged_model(), folder, self._card_facts())
         else:
+            if self.saved_step != state.step:
+                self.save()  # an evaluation takes minutes and may fail
             torch.set_num_threads(threads)
             self._select(self._evaluate)
             if self.engine.on_cpu:
@@ -247,6 +254,7 @@ class Trainer:
 
     def _restore(self, stored: TrainState) -> None:
         differing = differences(self.config, stored.facts, self._facts)
+        differing += validation_differences(stored, self._validation)
         if differing:
             raise ValueError(
                 f"{self.folder.name} holds a run with other settings (stored != asked): {'; '.join(differing)}. "
@@ -254,7 +262,9 @@ class Trainer:
             )
         self.engine.restore(stored.weights, stored.ema, stored.moments)
         self.state = stored
-        stored.facts = self._facts  # those of an older version know less
+        self.saved_step = stored.step
+        validation = stored.facts.get("validation") if self._validation is None else self._validation
+        stored.facts = {**self._facts, "validation": validation}  # those of an older version know less
 
 
 def _dtype(config: TrainConfig, device: torch.device, stored: TrainState | None) -> torch.dtype:
