@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -36,6 +35,7 @@ from runners.simulators import Simulator, build_simulator
 from runners.store import RunStore
 from runners.suite import RunnerSettings, run_suite
 from runners.trained_on import warn_other_suite
+from vlacache.checkout import git_commit
 
 RESULTS = Path("results")
 
@@ -227,22 +227,6 @@ def continue_command(words: Sequence[str], run_id: str) -> str:
     """The command line that continues this run, whatever else is run in between."""
     kept = [shlex.quote(word) for word in words if not word.startswith("run_id=")]
     return " ".join(["python run.py", *kept, f"run_id={run_id}"])
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout, ``+dirty`` when tracked files differ; None outside a checkout of this project."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return f"{commit}+dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _report(run_dir: Path) -> None:

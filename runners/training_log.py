@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
+from runners.files import write_text_atomic
 from runners.identity import flatten
 from runners.wandb_logger import import_wandb
+
+ID_FILE = "wandb_id"
+
+
+def run_id(folder: Path) -> str:
+    """Id of the W&B run: the same in every sitting, and another one in every folder, also of the same name."""
+    file = folder / ID_FILE
+    if not file.is_file():
+        name = re.sub(r"[^\w.-]", "-", folder.resolve().name)
+        write_text_atomic(file, f"train-{name}-{secrets.token_hex(4)}\n")
+    return file.read_text().strip()
 
 
 class WandbMetrics:
     """A ``vlacache.train.log.MetricLogger``.
 
     Args:
-        folder: of the run; files go to ``<folder>/wandb/``. config: numbers of the run. mode, project: as in
-            ``configs/logger/wandb.yaml``.
+        folder: of the run; files go to ``<folder>/wandb/``, the id to ``<folder>/wandb_id``.
+        config: numbers of the run. mode, project: as in ``configs/logger/wandb.yaml``.
 
     Raises:
         ImportError: wandb is not installed.
@@ -27,8 +40,8 @@ class WandbMetrics:
         wandb = import_wandb()
         self._run = wandb.init(
             project=project,
-            id=re.sub(r"[^\w.-]", "-", f"train-{folder.name}"),
-            name=f"train/{folder.name}",
+            id=run_id(folder),
+            name=f"train/{folder.resolve().name}",
             group="train",
             dir=str(folder),
             mode=mode,

@@ -12,10 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
-from runners.demos.collect import Collection, collect, describe_failures
+from runners.demos.collect import Collection, collect
 from runners.demos.episode import Recording
 from runners.demos.looks import JITTERS
 from runners.demos.noise import NoiseSettings
+from runners.demos.outcome import describe_failures
 from runners.envs.libero_tasks import LIBERO_SUITES
 from runners.interrupts import sigterm_as_interrupt
 from runners.suite_names import NUM_TASKS
@@ -42,7 +43,9 @@ def main() -> int:
     else:
         print(f"{root}: {collection.num_demos} of {collection.num_demos} demos there, nothing to do")
     if cost.given_up:
-        print(f"error: incomplete: {describe_failures(collection, cost.given_up)}", file=sys.stderr)
+        print(
+            f"error: incomplete: {describe_failures(collection.suite, collection.seed, cost.given_up)}", file=sys.stderr
+        )
         return 1
     return 0
 

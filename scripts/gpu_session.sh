@@ -40,7 +40,7 @@ bench() { # bench NAME SECONDS OPTION...
 modules='"torch", "timm", "tokenizers", "safetensors", "huggingface_hub", "numpy", "PIL", "pytest", "hypothesis"'
 step check 45 "$PYTHON" -c "import importlib.util as u, sys; lost = [n for n in ($modules) if u.find_spec(n) is None]; \
 print(sys.version, 'missing:', lost); import torch; print(torch.__version__, torch.cuda.get_device_name()); sys.exit(len(lost))"
-step test_cuda 210 "$PYTHON" -m pytest -q -m gpu tests/models/test_cuda.py
+step test_cuda 210 "$PYTHON" -m pytest -q -m gpu tests/models/test_cuda.py tests/train/test_cuda.py
 bench tiny_oft 45 --repeats 5
 bench openvla_oft 240 --model openvla_oft --random-weights --repeats 20
 bench openvla 240 --model openvla --random-weights --calls 20 --repeats 5

@@ -21,7 +21,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from runners.files import write_text_atomic
-from scripts.train_tiny import add_validation_options, make_evaluate
+from scripts.train_tiny import add_validation_options, make_evaluate, validation_settings
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.export import FACTS_FILE
 
@@ -38,7 +38,10 @@ def main() -> int:
     if not snapshots:
         parser.error(f"{given.folder}: expected snapshots/<samples>/model.safetensors, found none")
     table = given.folder / TABLE_FILE
-    settings = {name: getattr(given, name) for name in ("suites", "tasks", "placements", "validation_starts", "assets")}
+    try:
+        settings = validation_settings(given)
+    except ValueError as error:
+        parser.error(str(error))
     stored = json.loads(table.read_text()) if table.is_file() else {"settings": settings, "results": {}}
     if stored["settings"] != settings:
         parser.error(f"{table}: made with {stored['settings']}, asked for {settings}; ask for the same or delete it")

@@ -24,6 +24,7 @@ if __package__ in (None, ""):  # run from a checkout that is not installed, as o
 from runners.argv import finite, integer, parse_with_words
 from runners.interrupts import sigterm_as_interrupt
 from runners.suite_names import NUM_TASKS
+from vlacache.checkout import git_commit
 from vlacache.lock import FolderBusyError
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.train.config import TRAIN_DEFAULTS
@@ -175,7 +176,8 @@ def build(given: argparse.Namespace, opened: ExitStack) -> Trainer:
         given.folder.mkdir(parents=True, exist_ok=True)
         loggers.append(opened.enter_context(closing(WandbMetrics(given.folder, config.to_dict()))))
     evaluate, validation = (None, None) if given.no_eval else (make_evaluate(given), validation_settings(given))
-    options = RunOptions(given.device, given.threads, int(given.frame_gib * 2**30), given.stop_after, given.stop_at)
+    frame_bytes = int(given.frame_gib * 2**30)
+    options = RunOptions(given.device, given.threads, frame_bytes, given.stop_after, given.stop_at, commit=git_commit())
     return Trainer(
         config, demos, given.folder, evaluate=evaluate, validation=validation, loggers=loggers,
         init_from=given.init_from, options=options,

@@ -8,34 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runners.build import build_novice
 from runners.closed_loop import VALIDATION_SEED
-from runners.demos.dataset import (
-    VIEWS,
-    EpisodeMeta,
-    episode_path,
-    find_episodes,
-    read_info,
-    write_episode,
-    write_meta,
-)
+from runners.demos.dataset import VIEWS, EpisodeMeta, find_episodes, read_info, write_episode, write_meta
 from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording, env_steps
 from runners.demos.novice import Novice
+from runners.demos.outcome import MAX_ATTEMPTS, Cost, cost_of, describe_failures
 from runners.demos.pool import run_in_processes
 from runners.envs.libero_tasks import LIBERO_SUITES
 from runners.envs.wide.layout import SUITE as WIDE_SUITE
 from runners.experts import build_expert
 from runners.files import remove_leftovers
 from runners.suite_names import NUM_TASKS
+from vlacache.checkout import git_commit, with_commit
 from vlacache.lock import FolderLock
 
 LOCK_FILE = ".lock"
-MAX_ATTEMPTS = 20
 #: Demos of one task that a worker makes in one go: building an env costs about as much as a demo.
 BLOCK = 10
 
@@ -89,44 +82,8 @@ class Collection:
         return number * len(self.tasks) + self.tasks.index(task_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a collection took. ``seconds`` wall time of all workers together.
-
-    ``given_up``: task id and number of each demo for which the expert failed ``MAX_ATTEMPTS`` times.
-    """
-
-    num_demos: int
-    num_attempts: int
-    num_pictures: int
-    num_bytes: int
-    seconds: float
-    given_up: tuple[tuple[int, int], ...] = ()
-
-    def describe(self) -> str:
-        """One line for the terminal."""
-        demos = max(self.num_demos, 1)
-        return (
-            f"{self.num_demos} demos from {self.num_attempts} tries in {self.seconds:.0f} s: "
-            f"{self.seconds / demos:.2f} s a demo, {self.num_pictures / max(self.seconds, 1e-9):.1f} pictures/s, "
-            f"{self.num_bytes / demos / 1e3:.0f} kB a demo"
-        )
-
-
 #: Episodes of a block, and task id and number of each demo that was given up.
 Recorded = tuple[list[EpisodeMeta], list[tuple[int, int]]]
-
-
-def describe_failures(collection: Collection, given_up: Iterable[tuple[int, int]]) -> str:
-    """One line for the terminal: which demos of which tasks are missing, at least one."""
-    numbers: dict[int, list[str]] = {}
-    for task_id, number in given_up:
-        numbers.setdefault(task_id, []).append(str(number))
-    told = "; ".join(f"task {task_id}: demo {', '.join(of_task)}" for task_id, of_task in numbers.items())
-    return (
-        f"{collection.suite}, seed {collection.seed}: the expert failed {MAX_ATTEMPTS} training episodes in a row for "
-        f"{told}; less noise may help"
-    )
 
 
 def collect(collection: Collection, root: Path, *, workers: int = 1, progress: Callable[[str], None] = print) -> Cost:
@@ -153,18 +110,21 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
             _check_settings(root, settings)
         known = set(episodes)
         blocks = _missing_blocks(collection, known)
-        write_meta(root, episodes, settings, fps=20)
-        cost = _cost(root, [], 0.0)
+        commits = _commits(root)
+        write_meta(root, episodes, settings, 20, commits)
+        cost = cost_of(root, [], 0.0)
         given_up: list[tuple[int, int]] = []
+        commit = git_commit()  # of the program in memory: the checkout may change while it records
         with contextlib.closing(_run(collection, root, blocks, workers)) as recorded:
             for made, failed in recorded:
                 if failed:
                     given_up = sorted([*given_up, *failed])
-                    progress(describe_failures(collection, failed))
+                    progress(describe_failures(collection.suite, collection.seed, failed))
                 episodes |= {meta.episode_index: meta for meta in made}
-                write_meta(root, episodes, settings, fps=20)
+                commits = with_commit(commits, commit)
+                write_meta(root, episodes, settings, 20, commits)
                 new = [meta for index, meta in episodes.items() if index not in known]
-                cost = _cost(root, new, time.perf_counter() - begun, tuple(given_up))
+                cost = cost_of(root, new, time.perf_counter() - begun, tuple(given_up))
                 progress(f"{len(episodes)}/{collection.num_demos}; {cost.describe()}")
         return cost
     finally:
@@ -294,6 +254,11 @@ def _clean_and_find(root: Path) -> dict[int, EpisodeMeta]:
     return find_episodes(root)
 
 
+def _commits(root: Path) -> list[str]:
+    """Commits that recorded what is there, oldest first; empty where none is known."""
+    return list((read_info(root) or {}).get("commits", []))
+
+
 def _missing_blocks(collection: Collection, known: set[int]) -> list[tuple[int, list[int]]]:
     """Tasks and demo numbers that are not on disk, early numbers of all tasks first."""
     blocks = []
@@ -304,14 +269,3 @@ def _missing_blocks(collection: Collection, known: set[int]) -> list[tuple[int, 
             if missing:
                 blocks.append((task_id, missing))
     return blocks
-
-
-def _cost(root: Path, episodes: list[EpisodeMeta], seconds: float, given_up: tuple[tuple[int, int], ...] = ()) -> Cost:
-    return Cost(
-        num_demos=len(episodes),
-        num_attempts=sum(meta.attempts for meta in episodes) + MAX_ATTEMPTS * len(given_up),
-        num_pictures=len(VIEWS) * sum(meta.num_frames for meta in episodes),
-        num_bytes=sum(episode_path(root, meta.episode_index).stat().st_size for meta in episodes),
-        seconds=seconds,
-        given_up=given_up,
-    )

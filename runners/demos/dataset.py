@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,14 @@ def find_episodes(root: Path) -> dict[int, EpisodeMeta]:
     return {meta.episode_index: meta for meta in metas}
 
 
-def write_meta(root: Path, episodes: Mapping[int, EpisodeMeta], settings: Mapping[str, Any], fps: float) -> None:
-    """Write ``meta/`` anew: what is there, and ``settings``, how it was made."""
+def write_meta(
+    root: Path,
+    episodes: Mapping[int, EpisodeMeta],
+    settings: Mapping[str, Any],
+    fps: float,
+    commits: Sequence[str] = (),
+) -> None:
+    """Write ``meta/`` anew: what is there, ``settings``, how it was made, and by which ``commits`` of this project."""
     ordered = [episodes[index] for index in sorted(episodes)]
     tasks = {meta.task_index: meta.tasks[0] for meta in ordered}
     info = {
@@ -172,6 +178,7 @@ def write_meta(root: Path, episodes: Mapping[int, EpisodeMeta], settings: Mappin
         "video_path": None,
         "features": _features(),
         "collection": dict(settings),
+        "commits": list(commits),
     }
     folder = root / "meta"
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from runners.build import build_arms, resolve_device, seed_everything
-from runners.launch import continue_command, find_unfinished, git_commit, launch, make_plan, make_record, with_model
+from runners.launch import continue_command, find_unfinished, launch, make_plan, make_record, with_model
 from runners.overrides import compose_run
 from runners.simulators import build_simulator
+from vlacache.checkout import git_commit
 
 
 @pytest.fixture

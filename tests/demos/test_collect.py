@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,6 +239,27 @@ def test_two_workers_killed_with_their_parent_then_continued_write_the_same_byte
 def test_finished_collection_makes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_module._Worker, "record", lambda *_: pytest.fail("recorded again"))
     assert collect(COLLECTION, root, progress=lambda line: None).num_demos == 0
+
+
+def test_the_programs_that_recorded_are_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oldest first; one that records nothing is not named, as settings that record nothing bind nobody."""
+
+    def commits_after(commit: str | None) -> list[str]:
+        monkeypatch.setattr(collect_module, "git_commit", lambda: commit)
+        collect(COLLECTION, tmp_path, progress=lambda line: None)
+        info = read_info(tmp_path)
+        assert info is not None
+        return info["commits"]
+
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    first = read_info(root)["commits"]
+    assert len(first) == 1 and commits_after("a" * 40) == first
+    episode_path(tmp_path, 1).unlink()
+    assert commits_after("a" * 40) == [*first, "a" * 40]
+    episode_path(tmp_path, 1).unlink()
+    assert commits_after("a" * 40) == [*first, "a" * 40]
+    episode_path(tmp_path, 1).unlink()
+    assert commits_after(None) == [*first, "a" * 40, "unknown"]
 
 
 def test_other_settings_are_refused(root: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from runners.training_log import run_id
 from vlacache.models import factory
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.engine import Engine
@@ -255,3 +256,13 @@ def test_bad_validation_is_told_before_training(
     done = run(repo_root, "train_tiny.py", "--demos", str(folder), "--folder", str(tmp_path / "run"), *words)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_folders_of_one_name_are_runs_of_their_own(tmp_path: Path) -> None:
+    """In W&B too: a run has one id for all its sittings."""
+    ids = []
+    for folder in (tmp_path / "a" / "oft", tmp_path / "b" / "oft"):
+        folder.mkdir(parents=True)
+        ids += [run_id(folder), run_id(folder)]
+    assert ids[0] == ids[1] and ids[2] == ids[3] and ids[0] != ids[2]
+    assert all(name.startswith("train-oft-") for name in ids)

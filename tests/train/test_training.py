@@ -65,6 +65,13 @@ def test_a_continued_run_is_bit_exact(demos: Demos, tmp_path: Path, model: str, 
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
+def test_a_checkpoint_names_the_programs_that_trained_it(demos: Demos, tmp_path: Path) -> None:
+    for stop, commit in ((1, "a" * 40), (1, "a" * 40), (1, None)):
+        trainer(FAST, demos, tmp_path, stop_after=stop, commit=commit).run()
+    facts = json.loads((tmp_path / "last" / "training.json").read_text())
+    assert (facts["step"], facts["commits"]) == (3, ["a" * 40, "unknown"])
+
+
 CHILD = """
 import sys
 from pathlib import Path

@@ -76,8 +76,7 @@ def collections_of(info: dict[str, Any]) -> list[dict[str, Any]]:
         if "collection" not in part:
             continue
         entry = {"episodes": part.get("total_episodes"), **part["collection"]}
-        if "recompressed" in part:
-            entry["recompressed"] = part["recompressed"]
+        entry |= {key: part[key] for key in ("recompressed", "commits") if key in part}
         if entry not in found:
             found.append(entry)
     return found

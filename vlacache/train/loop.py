@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vlacache.checkout import with_commit
 from vlacache.lock import FolderLock
 from vlacache.models.config import VLAConfig
 from vlacache.models.factory import LoadedModel, choose_dtype, untrained, wrap_model
@@ -44,6 +45,7 @@ class RunOptions:
         device: torch device. num_threads: passes at once on a CPU; None for one a core.
         frame_bytes: memory for decoded pictures. stop_after: end this sitting after so many updates, or None.
         stop_at: end at this update of the run, however many sittings it takes, or None.
+        commit: of the program, or None where it is not known.
     """
 
     device: str = "cpu"
@@ -51,6 +53,7 @@ class RunOptions:
     frame_bytes: int = 6 << 30
     stop_after: int | None = None
     stop_at: int | None = None
+    commit: str | None = None
 
     def last_update(self, done: int, total: int) -> int:
         """Update at which a sitting ends that begins with ``done`` of ``total`` updates."""
@@ -133,7 +136,7 @@ class Trainer:
         self.engine = Engine(net.to(device), config, self._dtype, cores)
         store = FrameStore(demos, base.towers[0].image_size, self._options.frame_bytes)
         self.batches = BatchMaker(demos, model_config, config, TinyTokenizer(), store)
-        self.state = TrainState(0, {}, {}, {}, -1, None, -1, {**self._facts, "validation": self._validation})
+        self.state = TrainState(0, {}, {}, {}, -1, None, -1, self._state_facts())
         if stored is not None:
             self._restore(stored)
 
@@ -250,7 +253,15 @@ class Trainer:
             "step": self.state.step,
             "samples": self._samples(),
             "total_steps": self.config.total_steps,
+            "commits": self.state.facts["commits"],
         }
+
+    def _state_facts(self, stored: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Facts of the state; ``stored`` are those of the sittings before."""
+        stored = {"validation": None, "commits": []} if stored is None else stored
+        validation = stored.get("validation") if self._validation is None else self._validation
+        commits = with_commit(stored.get("commits", []), self._options.commit)
+        return {**self._facts, "validation": validation, "commits": commits}
 
     def _restore(self, stored: TrainState) -> None:
         differing = differences(self.config, stored.facts, self._facts)
@@ -263,8 +274,7 @@ class Trainer:
         self.engine.restore(stored.weights, stored.ema, stored.moments)
         self.state = stored
         self.saved_step = stored.step
-        validation = stored.facts.get("validation") if self._validation is None else self._validation
-        stored.facts = {**self._facts, "validation": validation}  # those of an older version know less
+        stored.facts = self._state_facts(stored.facts)  # those of an older version know less
 
 
 def _dtype(config: TrainConfig, device: torch.device, stored: TrainState | None) -> torch.dtype:
