@@ -12,6 +12,7 @@ import pytest
 
 from runners.assets import ResolvedAssets
 from runners.envs.libero import LiberoEnv, make_libero_env
+from runners.envs.libero_placement import wide_state
 from runners.envs.libero_state import LiberoState
 from runners.envs.wide.draft import CABINET, PLATE, STOVE, TARGET, WideLayout
 from runners.envs.wide.geometry import CABINET_CLOSED, STOVE_TOP, Pose, Rectangle
@@ -47,11 +48,12 @@ def test_a_rim_point_is_reached_at_bowl_and_plate_in_100_layouts_of_each_task(ta
         assert worst.min() < 0.0, index
 
 
-def drawn(env: LiberoEnv) -> LiberoState:
-    """The scene as it was put down, before it settles."""
+def drawn(env: LiberoEnv, layout: WideLayout) -> LiberoState:
+    """The scene as it is put down, before it settles."""
+    start = wide_state(env._robosuite_env(), layout)  # moves the fixtures of the model too
     state = env.privileged()
     data = mujoco.MjData(state.model)
-    data.qpos[:] = env._start_state[1 : 1 + state.model.nq]
+    data.qpos[:] = start[1 : 1 + state.model.nq]
     mujoco.mj_forward(state.model, data)
     return replace(state, data=data)
 
@@ -141,11 +143,16 @@ def test_separation_of_rectangles() -> None:
 
 @pytest.mark.sim
 @pytest.mark.parametrize("task_id", range(NUM_TASKS))
-def test_shapes_are_apart_and_on_the_table(builtin_assets: ResolvedAssets, task_id: int) -> None:
+def test_shapes_are_apart_and_on_the_table_in_100_layouts_of_each_task(
+    builtin_assets: ResolvedAssets, task_id: int
+) -> None:
     with closing(make_libero_env("libero_spatial", task_id, assets=builtin_assets, placement="wide")) as env:
-        for index in range(5):
-            env.reset(init_index=index, seed=0)
-            layout, state = sample_wide_layout(Stream.EVALUATION, task_id, index, 0), drawn(env)
+        env.reset(init_index=0, seed=0)
+        for index in range(100):
+            layout = sample_wide_layout(Stream.EVALUATION, task_id, index, 0)
+            state = drawn(env, layout)
+            if index == 0:
+                np.testing.assert_allclose(state.data.qpos, env._start_state[1 : 1 + state.model.nq], atol=1e-3)
             assert_apart(layout, state)
             assert_on_the_table(layout, state)
         bowl, plate = (state.model.joint(f"{name}_joint0").qposadr[0] for name in (TARGET, PLATE))
