@@ -85,10 +85,11 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
     assert not trainings_of(calls_of("tiny_oft.sh", repo_root, tmp_path), parser), "one demonstration is missing"
     write_wide_weak(tmp_path / "demos", 60)
     calls = [*first, *calls_of("tiny_oft.sh", repo_root, tmp_path)]
-    assert [path.parent.name for path in sorted((tmp_path / "runs").glob("*/heads.safetensors"))] == ["6", "7"]
+    kept = [path.parent.name for path in sorted((tmp_path / "runs").glob("*/heads.safetensors"))]
+    assert kept == ["6", "7", "8", "9"]
     collections = {option(c, "--output"): c for c in [*shared, *calls] if "collect_demos" in c[0]}
     trainings = trainings_of(calls, parser)
-    assert len(trainings) == len(stages) == 7
+    assert len(trainings) == len(stages) == 9
     for number, (given, stage) in enumerate(zip(trainings, stages, strict=True), start=1):
         config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_oft"].override(given.words).to_dict()))
         recorded = {"pointing_weight": 0.0, **stage["config"], "precision": stage["dtype"]}
@@ -97,8 +98,9 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
         assert (given.stop_at or stage["total_steps"]) == stage["step"]
         asked = sum(planned(collections[str(folder)]) for folder in given.demos)
         # What was stopped by hand: goal_c at 30 of 32, vla_official_led at 35 of 40, official_weak at 80 of 81,
-        # official_scanned_s33 at 28 of 30, which is listed three times.
-        assert asked - stage["demos"]["episodes"] == {6: 2 + 5 + 1, 7: 2 + 5 + 1 + 3 * 2}.get(number, 0)
+        # official_scanned_s33 at 28 of 30, which is listed three times, then twice, goal_led at 50 of 80.
+        stopped = {6: 2 + 5 + 1, 7: 2 + 5 + 1 + 3 * 2, 8: 2 + 5 + 1 + 2 * 2, 9: 2 + 5 + 1 + 2 * 2 + 30}
+        assert asked - stage["demos"]["episodes"] == stopped.get(number, 0)
         before = None if number == 1 else tmp_path / "runs" / str(number - 1) / "last"
         assert given.init_from == before
         for folder, kept in zip(dict.fromkeys(given.demos), stage.get("collections", ()), strict=False):
@@ -106,8 +108,10 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
             suite = option(asked_for, "--suite") or "libero_spatial"
             assert (suite, option(asked_for, "--placement")) == (kept["suite"], kept["placement"])
             assert int(option(asked_for, "--seed") or 0) == kept["seed"]
-    led = [c for c in calls if "collect_demos" in c[0] and "--novice" in c]
-    assert {option(c, "--novice") for c in led} == {str(tmp_path / "runs/4/last")}
+    led = {Path(option(c, "--output") or "").name: option(c, "--novice") for c in calls if "--novice" in c}
+    by_run_4 = dict.fromkeys(("wide_led", "official_led"), str(tmp_path / "runs/4/last"))
+    by_run_7 = ("official_cabinet_led", "wide_ramekin_led", "goal_led", "goal_led_6", "goal_led_2")
+    assert led == by_run_4 | dict.fromkeys(by_run_7, str(tmp_path / "runs/7/last"))
 
 
 def write_wide_weak(demos: Path, episodes: int) -> None:

@@ -47,7 +47,7 @@ class Adaptive(RelevantPolicy):
     relevance_kinds: ClassVar[tuple[SpanKind, ...]] = ("text", "action")
     tau: float = 0.999
     top_k: int = 256
-    task_top_k: int = 96
+    task_top_k: int = 128
     first_layer: int = 0
     schedule: Literal["concentration"] = "concentration"
     schedule_base: float = 0.6
