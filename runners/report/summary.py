@@ -12,6 +12,7 @@ from runners.report.load import RunFrames
 from runners.report.non_inferiority import MARGINS, Margin, summarize_non_inferiority
 from runners.report.object_patches import summarize_object_patches
 from runners.report.pairs import ARMS, count_dropped, count_outcomes, is_mirrored, pair_episodes
+from runners.report.planned import order_ends, planned_pairs
 from runners.report.simpler_tables import summarize_families, summarize_stand_ins
 from runners.report.success_rules import success_by_rule
 from runners.report.verdicts import write_verdicts
@@ -38,7 +39,7 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
         **_summarize_episodes(frames, pairs, mirrored),
         **_summarize_success(pairs, mirrored),
         "success_by_rule": success_by_rule(frames),
-        "non_inferiority": None if mirrored else summarize_non_inferiority(count_outcomes(pairs), margins),
+        "non_inferiority": None if mirrored else _judge_margins(frames, pairs, margins),
         **_summarize_latency(frames, calls, pairs, mirrored),
         **_summarize_cache(calls, pairs),
         "tasks": tasks,
@@ -48,6 +49,11 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
     }
     summary["verdicts"] = write_verdicts(summary)
     return summary
+
+
+def _judge_margins(frames: RunFrames, pairs: pd.DataFrame, margins: Sequence[Margin]) -> dict[str, Any]:
+    plan = planned_pairs(frames.run)
+    return summarize_non_inferiority(order_ends(pairs, plan), margins, plan.available, plan.choice)
 
 
 def _describe_run(frames: RunFrames, calls: pd.DataFrame) -> dict[str, Any]:
