@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from runners.report import ledger, stats
+from runners.report.episode_rules import episode_rules
 from runners.report.load import RunFrames
 from runners.report.non_inferiority import MARGINS, Margin, summarize_non_inferiority
 from runners.report.object_patches import summarize_object_patches
@@ -20,8 +21,6 @@ from runners.suite_names import TASK_NAMES
 from vlacache.types import STAGES
 
 SUMMARY_VERSION = 1
-#: Keys of ``suite`` that make other episodes of the same task and initial state, or choose among them.
-EPISODE_RULES = ("backend", "protocol", "settings", "sensor_noise", "success_rule", "max_steps")
 
 
 def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def _describe_run(frames: RunFrames, calls: pd.DataFrame) -> dict[str, Any]:
         "resolved_cache": run.get("resolved_cache", {}),
         "assets": assets_label(assets),
         "assets_provenance": assets,
-        "episode_rules": {key: run["config"].get("suite", {}).get(key) for key in EPISODE_RULES},
+        "episode_rules": episode_rules(run["config"]),
         "num_layers": int(run.get("num_layers", 0)),
         "placement": _only_value(frames.episodes, "placement"),
         "reseed": _only_value(frames.episodes, "reseed"),
