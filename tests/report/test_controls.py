@@ -224,6 +224,18 @@ def test_without_a_run_the_card_of_the_weights_speaks(write_run: WriteRun, card:
     assert find(write_run("runs/demo", **knobs))[0]["source"] == "demo"  # a run beside the table comes first
 
 
+def test_a_card_by_other_rules_is_silent(write_run: WriteRun, card: dict[str, Any]) -> None:
+    path = card_controls.PACKAGED / "tiny_oft" / "card.json"
+    suite = {"max_steps": 220, "success_rule": "first"}
+    run = write_run("demo", checkpoint="tiny_oft@0123456789ab", config={"suite": suite}, **RUN)
+    own = summary_and_outcomes(run)[0]
+    rules = {"reseed": "episode", **own["episode_rules"]}
+    for changed, number in ((rules, 1), ({**rules, "max_steps": 40}, 0), ({**rules, "reseed": "task"}, 0)):
+        (control_of_card,) = card["controls"]
+        path.write_text(json.dumps({**card, "controls": [{**control_of_card, "rules": changed}]}))
+        assert len(find(run)) == number
+
+
 @pytest.mark.parametrize(
     "knobs",
     [{"checkpoint": "tiny_oft@ffffffffffff"}, {"checkpoint": None}, {"placement": "wide"}, {"num_tasks": 4}],

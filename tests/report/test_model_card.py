@@ -147,6 +147,31 @@ def test_what_was_not_measured_is_said(checkpoint: Path) -> None:
     assert "Not measured." in (checkpoint / "README.md").read_text()
 
 
+def test_the_card_shows_the_rules_and_a_control_shares_them(checkpoint: Path) -> None:
+    rules = {"reseed": "task", "max_steps": 300, "success_rule": "any_step", "settings": None}
+    shown = {**evaluation(checkpoint, 9, 10), "rules": rules}
+    write_model_card(checkpoint, {"evaluations": [shown], "controls": [control(checkpoint, 0, 10, rules=rules)]})
+    note = "seed 0; max_steps 300, reseed task, success_rule any_step; Wilson"
+    assert note in (checkpoint / "README.md").read_text()
+    for changed in ({**rules, "max_steps": 40}, {**rules, "success_rule": "first"}, {**rules, "reseed": "episode"}):
+        facts = {"evaluations": [shown], "controls": [control(checkpoint, 0, 10, rules=changed)]}
+        with pytest.raises(ValueError, match=r"control blind: expected the rules of its evaluation \(max_steps 300"):
+            write_model_card(checkpoint, facts)
+
+
+def test_half_a_run_is_no_evaluation(write_run) -> None:
+    suite = {"task_ids": [0, 1], "episodes_per_task": 4, "max_steps": 220, "success_rule": "first"}
+    knobs = {"num_tasks": 2, "num_inits": 4, "errors": frozenset({("baseline", 0, 1)})}
+    whole = evaluation_of_run(write_run("whole", config={"suite": suite}, **knobs))  # an error is an episode that ended
+    assert (whole["rules"]["max_steps"], whole["rules"]["success_rule"]) == (220, "first")
+    assert whole["rules"]["reseed"] == "episode"
+    half = write_run("half", config={"suite": {**suite, "episodes_per_task": 5}}, **knobs)
+    with pytest.raises(
+        ValueError, match="half: expected all 10 planned episodes of arm 'baseline', got 8 of them; fin"
+    ):
+        evaluation_of_run(half)
+
+
 def test_an_evaluation_is_read_from_a_run(write_run) -> None:
     run_dir = write_run(num_tasks=2, num_inits=4, errors=frozenset({("baseline", 0, 1)}))
     found = evaluation_of_run(run_dir)
