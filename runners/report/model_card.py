@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runners.controls.replay import POOL
 from runners.journal import read_episodes, read_run
 from runners.report.episode_rules import episode_rules
 from runners.report.planned import planned_pairs
@@ -262,7 +263,20 @@ def _controls(controls: Sequence[Mapping[str, Any]]) -> list[str]:
         for c in controls
     ]
     header = ["| control | suite | placement | assets | episodes | success |", "|---|---|---|---|---|---|"]
-    return [*head, *header, *rows]
+    return [*head, *header, *rows, *_replay_note(controls)]
+
+
+def _replay_note(controls: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Episodes of a task that play the same recording are no independent trials, as its interval takes them to be."""
+    shown = [control for control in controls if control["name"] == "replay"]
+    if all(row["trials"] <= POOL for control in shown for row in control["tasks"].values()):
+        return []
+    most = max(sum(min(POOL, row["trials"]) for row in control["tasks"].values()) for control in shown)
+    return [
+        "",
+        f"`replay` plays one of {POOL} recordings of each task, so its episodes are at most {most} distinct sequences "
+        "of actions, and its interval is narrower than so few can give.",
+    ]
 
 
 def _sum(evaluation: Mapping[str, Any]) -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from runners.controls.replay import POOL
 from runners.report.model_card import count_parameters, evaluation_of_run, render_card, write_model_card
 
 WEIGHTS = save(
@@ -131,6 +132,17 @@ def test_replay_has_no_weights_to_compare(checkpoint: Path) -> None:
     replay = control(checkpoint, 0, 10, name="replay", model="replay", checkpoint=None)
     write_model_card(checkpoint, {"evaluations": [evaluation(checkpoint, 9, 10)], "controls": [replay]})
     assert "| replay | libero_spatial | wide |" in (checkpoint / "README.md").read_text()
+
+
+def test_the_card_says_that_replay_has_few_recordings(checkpoint: Path) -> None:
+    def told(trials: int) -> str:
+        replay = control(checkpoint, 0, trials, name="replay", model="replay", checkpoint=None)
+        replay["tasks"]["1"] = {**replay["tasks"]["0"], "trials": 3}
+        write_model_card(checkpoint, {"evaluations": [evaluation(checkpoint, 9, 10)], "controls": [replay]})
+        return (checkpoint / "README.md").read_text()
+
+    assert f"one of {POOL} recordings of each task, so its episodes are at most {POOL + 3} distinct" in told(POOL + 1)
+    assert "recordings" not in told(POOL)  # each may have played another
 
 
 def test_other_weights_are_refused(checkpoint: Path) -> None:
