@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from runners.config import RunConfig, SuiteConfig
 from runners.envs.base import AssetProvenance, Env
 from runners.plan import PairPlan
-
-#: hf-libero ships 50 initial states with every task.
-LIBERO_INIT_STATES = 50
+from runners.suite_names import LIBERO_INIT_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ def _libero(config: RunConfig) -> Simulator:
     from runners.assets import resolve_assets
     from runners.envs.libero import make_libero_env
     from runners.envs.libero_runtime import prepare
-    from runners.envs.wide.layout import NUM_WIDE_LAYOUTS
 
     suite = config.suite
     assets = resolve_assets(config.assets, suite=suite.name, render=render_mode(suite, config.assets))
@@ -84,8 +81,7 @@ def _libero(config: RunConfig) -> Simulator:
             success_rule=suite.success_rule,
         )
 
-    num_init_states = NUM_WIDE_LAYOUTS if suite.placement == "wide" else LIBERO_INIT_STATES
-    return Simulator(make_env, num_init_states, assets.provenance, prepare(assets.root))
+    return Simulator(make_env, LIBERO_INIT_STATES[suite.placement], assets.provenance, prepare(assets.root))
 
 
 def _simpler(config: RunConfig) -> Simulator:

@@ -15,6 +15,9 @@ NUM_TASKS: dict[str, int] = {
     "simpler_google_va": 11,
 }
 
+#: Initial states of every LIBERO task in each placement: 50 ship with hf-libero, wide ones are drawn.
+LIBERO_INIT_STATES: dict[str, int] = {"official": 50, "wide": 1000}
+
 _GOOGLE_STEPS = (80, 80, 80, 80, 113, 113, 113, 113, 113, 113, 200)
 #: Step limits of the suites whose tasks differ; ``suite.max_steps=null`` stands for these.
 TASK_MAX_STEPS: dict[str, tuple[int, ...]] = {

@@ -24,7 +24,7 @@ from runners.journal import EPISODES_FILE, RUN_FILE, read_episodes, read_run
 from runners.overrides import compose_run, keys_of
 from runners.records import RunRecord
 from runners.script import call_run, run_script
-from runners.simulators import LIBERO_INIT_STATES
+from runners.suite_names import LIBERO_INIT_STATES
 
 RESULTS = Path("results")
 BASELINE = "none"
@@ -218,10 +218,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
             options.error(f"{word}: every run of the tables has its own; {OWN_KEYS[key]}")
     if not 1 <= given.side_episodes <= given.episodes:
         options.error(f"--side-episodes: expected 1..{given.episodes}, the episodes of the baseline")
-    if "official" in given.placements and given.episodes > LIBERO_INIT_STATES:
+    if "official" in given.placements and given.episodes > LIBERO_INIT_STATES["official"]:
         options.error(
-            f"--episodes {given.episodes}: the official placement ends at {LIBERO_INIT_STATES} states a task; "
-            "ask for fewer, or for --placements wide"
+            f"--episodes {given.episodes}: the official placement ends at {LIBERO_INIT_STATES['official']} states a "
+            "task; ask for fewer, or for --placements wide"
         )
     return given
 

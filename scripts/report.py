@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--margin",
         action="append",
         metavar="POINTS:PAIRS",
-        help="judge non-inferiority at POINTS once there are PAIRS pairs; may be repeated (default: 5:200 and 2:800)",
+        help="judge non-inferiority at POINTS on the first PAIRS pairs; may be repeated (default: 5:200 and 2:800)",
     )
     given = parser.parse_args(arguments)
     folder = given.folder

@@ -27,13 +27,16 @@ def find_card_control(
 
     Returns:
         As ``runners.report.controls.find_controls``; None without a card, or when it has no control of the run's
-        suite, placement and assets with all its tasks and ``min_episodes`` of them.
+        suite, placement, assets and rules with all its tasks and ``min_episodes`` of them.
     """
     tasks = {str(task) for task, _, _ in outcomes}
     where = (summary["suite"], summary["placement"], full_assets_label(summary["assets_provenance"]))
+    rules = {"reseed": summary["reseed"], **summary["episode_rules"]}
     best: dict[str, int] | None = None
     for control in read_card(summary["checkpoint"]).get("controls", ()):
         same = (control["suite"], control["placement"], control["assets"]) == where
+        # Cards of earlier versions do not say their rules.
+        same &= control.get("rules", rules) == rules
         if control["name"] != model or not same or not tasks <= set(control["tasks"]):
             continue
         rows = [control["tasks"][task] for task in tasks]

@@ -5,29 +5,31 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from runners.journal import EPISODES_FILE, RUN_FILE, read_episodes, read_run
 from runners.report.card_controls import CARD_SOURCE, find_card_control
+from runners.report.episode_rules import EPISODE_RULES, episode_rules
 from runners.report.pairs import Outcomes
 from runners.report.words import percent
 
 CONTROL_MODELS = ("blind", "replay")
 #: A control within this of the baseline: the success of the table says little about what was seen.
-TOO_CLOSE = 0.20
+TOO_CLOSE = Fraction(20, 100)
 #: A control of fewer shared episodes is not shown: its rate means nothing.
 MIN_EPISODES = 10
-#: Keys of ``suite`` that say which episodes a run has.
-_EPISODE_KEYS = ("placement", "reseed", "render", "task_ids", "episodes_per_task", "init_indices", "settings")
+#: Keys of ``suite`` that say which episodes a run has and by which rules they end.
+_SUITE_KEYS = ("placement", "reseed", "render", "task_ids", "episodes_per_task", "init_indices", *EPISODE_RULES)
 
 
 def find_controls(results: Path, summary: Mapping[str, Any], outcomes: Outcomes) -> list[dict[str, Any]]:
     """The control of each model that shares most episodes with a run, else what the checkpoint's card says of it.
 
-    A run below ``results`` counts when it has the suite, placement, reseeding and assets of the run (``blind`` also its
-    checkpoint), episodes of all its tasks, and at least ``MIN_EPISODES`` that start as one of the run's. Folders that
-    cannot be read are passed over: they are other runs' trouble.
+    A run below ``results`` counts when it has the suite, placement, reseeding, assets and ``EPISODE_RULES`` of the run
+    (``blind`` also its checkpoint), episodes of all its tasks, and at least ``MIN_EPISODES`` that start as one of the
+    run's. Folders that cannot be read are passed over: they are other runs' trouble.
 
     Args:
         results: folder with runs, directly or one folder down. summary: of the run. outcomes: of its baseline.
@@ -64,6 +66,8 @@ def _read_control(folder: Path, summary: Mapping[str, Any], outcomes: Outcomes) 
     except (OSError, ValueError, RuntimeError, AttributeError):
         return None
     if run.model == "blind" and _digest(run.checkpoint) != _digest(summary["checkpoint"]):
+        return None
+    if episode_rules(run.config) != summary["episode_rules"]:
         return None
     ours = (summary["suite"], summary["placement"], summary["reseed"], summary["assets_provenance"])
     if any((record.suite, record.placement, record.reseed, record.assets) != ours for record in records):
@@ -113,10 +117,11 @@ def _judge_control(control: Mapping[str, Any]) -> str:
         told = f"{name} by the checkpoint's model card, on its own episodes of these tasks; no cache here: {own}."
     else:
         told = f"{name}; no cache on the same episodes: {own}."
-    if control["success_rate"] < control["baseline_rate"] - TOO_CLOSE:
+    rate = Fraction(control["successes"], control["num_episodes"])
+    if rate < Fraction(control["baseline_successes"], control["baseline_episodes"]) - TOO_CLOSE:
         return told[0].upper() + told[1:]
     return (
-        f"WARNING, this table cannot show harm: {told} That is within {100 * TOO_CLOSE:.0f} points, so success here "
+        f"WARNING, this table cannot show harm: {told} That is within {100 * TOO_CLOSE} points, so success here "
         "hardly depends on what is seen."
     )
 
@@ -147,7 +152,7 @@ def control_command(control: str, summary: Mapping[str, Any], config: Mapping[st
         words += [] if checkpoint is None else [f"model.checkpoint={checkpoint}"]
     words += [f"suite={summary['suite']}"]
     chosen = {"placement": summary["placement"], **(suite if isinstance(suite, Mapping) else {})}
-    words += [f"suite.{key}={_word(chosen[key])}" for key in _EPISODE_KEYS if chosen.get(key) is not None]
+    words += [f"suite.{key}={_word(chosen[key])}" for key in _SUITE_KEYS if chosen.get(key) is not None]
     words += [f"{key}={config[key]}" for key in ("seed", "assets") if config.get(key) is not None]
     return shlex.join(["python", "run.py", *words])
 

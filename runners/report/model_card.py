@@ -6,10 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runners.controls.replay import POOL
 from runners.journal import read_episodes, read_run
+from runners.report.episode_rules import episode_rules
+from runners.report.planned import planned_pairs
 from runners.report.stats import wilson_interval
 
 CARD_FILE, WEIGHTS_FILE, TRAINING_FILE = "card.json", "model.safetensors", "training.json"
@@ -19,13 +23,20 @@ def evaluation_of_run(run_dir: Path, arm: str = "baseline") -> dict[str, Any]:
     """Successes per task of one arm of a run, with what they were measured on.
 
     Raises:
-        ValueError: the run has no finished episode of that arm.
+        ValueError: the run has no finished episode of that arm, or planned ones that it has not run.
     """
     run = read_run(run_dir)
     last = {record.key.slug: record for record in read_episodes(run_dir) if record.arm == arm}
     records = [record for record in last.values() if record.status != "error"]
     if not records:
         raise ValueError(f"{run_dir.name}: expected finished episodes of arm {arm!r}, got none")
+    planned = planned_pairs(asdict(run)).starts or ()
+    missing = set(planned) - {(record.task_id, record.init_index) for record in last.values()}
+    if missing:
+        raise ValueError(
+            f"{run_dir.name}: expected all {len(planned)} planned episodes of arm {arm!r}, got "
+            f"{len(planned) - len(missing)} of them; finish the run with its own command"
+        )
     tasks: dict[int, dict[str, Any]] = {}
     for record in records:
         row = tasks.setdefault(record.task_id, {"instruction": record.instruction, "successes": 0, "trials": 0})
@@ -35,6 +46,7 @@ def evaluation_of_run(run_dir: Path, arm: str = "baseline") -> dict[str, Any]:
         "suite": run.suite,
         "placement": records[0].placement,
         "assets": full_assets_label(run.assets),
+        "rules": {"reseed": records[0].reseed, **episode_rules(run.config)},
         "model": run.model,
         "checkpoint": run.checkpoint,
         "init_indices": sorted({record.init_index for record in records}),
@@ -58,7 +70,7 @@ def write_model_card(folder: Path, facts: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: the weights are not those of ``training.json``, an evaluation or the blind control is of other
-            weights, or a control is none or stands beside no evaluation.
+            weights, or a control is none or stands beside no evaluation by the same rules.
     """
     training = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
@@ -93,6 +105,10 @@ def _check_control(control: Mapping[str, Any], evaluations: Sequence[Mapping[str
     if own not in wanted:
         listing = "; ".join(map(", ".join, sorted(wanted))) or "no evaluation"
         raise ValueError(f"control {name}: expected suite, placement and assets of {listing}, got {', '.join(own)}")
+    beside = [evaluation for evaluation in evaluations if tuple(evaluation[key] for key in keys) == own]
+    if not any(evaluation.get("rules") == control.get("rules") for evaluation in beside):
+        rules = "; ".join(_rules(evaluation) for evaluation in beside)
+        raise ValueError(f"control {name}: expected the rules of its evaluation ({rules}), got {_rules(control)}")
 
 
 def count_parameters(weights: Path) -> int:
@@ -207,7 +223,8 @@ def _validation(training: Mapping[str, Any]) -> list[str]:
 def _evaluation(evaluation: Mapping[str, Any]) -> list[str]:
     title = f"## {evaluation['suite']}, {evaluation['placement']} placement"
     errors = f" {evaluation['errors']} episodes ended in an error and are left out." if evaluation["errors"] else ""
-    note = f"No cache, assets {evaluation['assets']}, {_episodes(evaluation)}; Wilson 95 % intervals.{errors}"
+    rules = f"; {_rules(evaluation)}" if "rules" in evaluation else ""
+    note = f"No cache, assets {evaluation['assets']}, {_episodes(evaluation)}{rules}; Wilson 95 % intervals.{errors}"
     rows = [f"| {task} | {row['instruction']} | {_rate(row)} |" for task, row in evaluation["tasks"].items()]
     header = ["| task | instruction | success |", "|---|---|---|"]
     return [title, "", note, "", *header, *rows, f"| all | | {_rate(_sum(evaluation))} |"]
@@ -218,6 +235,12 @@ def _episodes(measured: Mapping[str, Any]) -> str:
     states, seeds = measured["init_indices"], measured["env_seeds"]
     plural = ["" if len(numbers) == 1 else "s" for numbers in (states, seeds)]
     return f"state{plural[0]} {_ranges(states)}; seed{plural[1]} {', '.join(map(str, seeds))}"
+
+
+def _rules(measured: Mapping[str, Any]) -> str:
+    """``max_steps 220, reseed episode, success_rule first``: those that the suite has."""
+    rules = measured.get("rules") or {}
+    return ", ".join(f"{key} {value}" for key, value in sorted(rules.items()) if value is not None) or "not recorded"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -240,7 +263,20 @@ def _controls(controls: Sequence[Mapping[str, Any]]) -> list[str]:
         for c in controls
     ]
     header = ["| control | suite | placement | assets | episodes | success |", "|---|---|---|---|---|---|"]
-    return [*head, *header, *rows]
+    return [*head, *header, *rows, *_replay_note(controls)]
+
+
+def _replay_note(controls: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Episodes of a task that play the same recording are no independent trials, as its interval takes them to be."""
+    shown = [control for control in controls if control["name"] == "replay"]
+    if all(row["trials"] <= POOL for control in shown for row in control["tasks"].values()):
+        return []
+    most = max(sum(min(POOL, row["trials"]) for row in control["tasks"].values()) for control in shown)
+    return [
+        "",
+        f"`replay` plays one of {POOL} recordings of each task, so its episodes are at most {most} distinct sequences "
+        "of actions, and its interval is narrower than so few can give.",
+    ]
 
 
 def _sum(evaluation: Mapping[str, Any]) -> dict[str, int]:

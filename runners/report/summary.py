@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from runners.report import ledger, stats
+from runners.report.episode_rules import episode_rules
 from runners.report.load import RunFrames
 from runners.report.non_inferiority import MARGINS, Margin, summarize_non_inferiority
 from runners.report.object_patches import summarize_object_patches
 from runners.report.pairs import ARMS, count_dropped, count_outcomes, is_mirrored, pair_episodes
+from runners.report.planned import order_ends, planned_pairs
 from runners.report.simpler_tables import summarize_families, summarize_stand_ins
 from runners.report.success_rules import success_by_rule
 from runners.report.verdicts import write_verdicts
@@ -19,8 +21,6 @@ from runners.suite_names import TASK_NAMES
 from vlacache.types import STAGES
 
 SUMMARY_VERSION = 1
-#: Keys of ``suite`` that make other episodes of the same task and initial state, or choose among them.
-EPISODE_RULES = ("backend", "protocol", "settings", "sensor_noise", "success_rule", "max_steps")
 
 
 def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
         **_summarize_episodes(frames, pairs, mirrored),
         **_summarize_success(pairs, mirrored),
         "success_by_rule": success_by_rule(frames),
-        "non_inferiority": None if mirrored else summarize_non_inferiority(count_outcomes(pairs), margins),
+        "non_inferiority": None if mirrored else _judge_margins(frames, pairs, margins),
         **_summarize_latency(frames, calls, pairs, mirrored),
         **_summarize_cache(calls, pairs),
         "tasks": tasks,
@@ -48,6 +48,11 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
     }
     summary["verdicts"] = write_verdicts(summary)
     return summary
+
+
+def _judge_margins(frames: RunFrames, pairs: pd.DataFrame, margins: Sequence[Margin]) -> dict[str, Any]:
+    plan = planned_pairs(frames.run)
+    return summarize_non_inferiority(order_ends(pairs, plan), margins, plan.available, plan.choice)
 
 
 def _describe_run(frames: RunFrames, calls: pd.DataFrame) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def _describe_run(frames: RunFrames, calls: pd.DataFrame) -> dict[str, Any]:
         "resolved_cache": run.get("resolved_cache", {}),
         "assets": assets_label(assets),
         "assets_provenance": assets,
-        "episode_rules": {key: run["config"].get("suite", {}).get(key) for key in EPISODE_RULES},
+        "episode_rules": episode_rules(run["config"]),
         "num_layers": int(run.get("num_layers", 0)),
         "placement": _only_value(frames.episodes, "placement"),
         "reseed": _only_value(frames.episodes, "reseed"),

@@ -50,7 +50,8 @@ class Sweep:
         common: what all arms share (``COMPARABLE_FIELDS`` and ``assets``).
         notes: what a reader must know before comparing arms.
         skipped: arm folder -> why it is not in the table.
-        margins: on which non-inferiority is judged; a row has the verdict on each as ``margin.column``.
+        margins: on which non-inferiority is judged; a row has the verdict on each as ``margin.column``, with
+            ``_basis`` behind it the pairs on which it rests where these are not all, or why there is none.
     """
 
     sweep_id: str
@@ -200,7 +201,10 @@ def _non_inferiority(found: Mapping[str, Any] | None) -> dict[str, Any]:
     """One-sided limits of the difference and the verdict on each margin; nothing for an arm that is not compared."""
     if found is None:
         return {}
-    verdicts = {Margin(m["loss"], m["planned_pairs"]).column: m["verdict"] for m in found["margins"]}
+    verdicts: dict[str, Any] = {}
+    for item in found["margins"]:
+        column = Margin(item["loss"], item["planned_pairs"]).column
+        verdicts |= {column: item["verdict"], f"{column}_basis": item["basis"]}
     return {"difference_lower95": found["lower95"], "difference_upper95": found["upper95"], **verdicts}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -99,24 +100,30 @@ def _table(sweep: Sweep, *, has_prefill: bool) -> Table:
 
 def _verdict_table(sweep: Sweep) -> Table:
     """Non-inferiority of every arm, with what it saves beside it."""
-    left, *headers = (header.replace(" from ", "\nfrom ") for header in _verdict_header(sweep))
+    left, *headers = (header.replace(" on ", "\non ") for header in _verdict_header(sweep))
     table = _new_table([f" {left}", *headers])
     for row in sweep.arms:
         name, *cells = _verdict_cells(row, sweep)
+        cells = [fill(cell, 12) for cell in cells]  # as wide as the headers above the verdicts
         table.add_row(Text(f" {name}", header_style(row["cache"])), *cells)
     return table
 
 
 def _verdict_header(sweep: Sweep) -> list[str]:
-    planned = [f"at {margin.words} from {count_words(margin.pairs, 'pair')}" for margin in sweep.margins]
+    planned = [f"at {margin.words} on {count_words(margin.pairs, 'pair')}" for margin in sweep.margins]
     return ["non-inferior?", "pairs", "lower limit, pts", *planned, "reuse %", "speed-up"]
 
 
 def _verdict_cells(row: Mapping[str, Any], sweep: Sweep) -> list[str]:
     reuse = NO_DATA if row["reuse_ratio"] is None else f"{100.0 * row['reuse_ratio']:.1f}"
-    verdicts = [row[margin.column] or NO_DATA for margin in sweep.margins]
+    verdicts = [_verdict_words(row[margin.column], row[f"{margin.column}_basis"]) for margin in sweep.margins]
     lower = signed_points(row["difference_lower95"])
     return [row["arm"], str(row["num_pairs"]), lower, *verdicts, reuse, ratio(row["speedup"])]
+
+
+def _verdict_words(verdict: str | None, basis: str | None) -> str:
+    """``yes (first 200 pairs)``; the number of pairs so far stands in a column of its own."""
+    return verdict or NO_DATA if basis is None or verdict == "not yet" else f"{verdict or NO_DATA} ({basis})"
 
 
 def _compared(row: Mapping[str, Any], digits: int = 1) -> list[str]:

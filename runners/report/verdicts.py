@@ -78,7 +78,7 @@ def _judge_non_inferiority(summary: Mapping[str, Any]) -> str | None:
     found, success, pairs = summary["non_inferiority"], summary["success_rate"], summary["num_episodes"]
     if found is None or found["lower95"] is None or success["policy"] == success["baseline"] == 0.0:
         return None
-    verdicts = "; at ".join(_margin_words(item, pairs) for item in found["margins"])
+    verdicts = "; at ".join(_margin_words(item) for item in found["margins"])
     speed = "" if summary["speedup"]["end_to_end"] is None else f", speed-up {ratio(summary['speedup']['end_to_end'])}"
     return (
         f"Non-inferior to no cache at {verdicts}. One-sided 95 % lower limit of the difference "
@@ -87,11 +87,9 @@ def _judge_non_inferiority(summary: Mapping[str, Any]) -> str | None:
     )
 
 
-def _margin_words(item: Mapping[str, Any], pairs: int) -> str:
-    if item["verdict"] is None:
-        return f"{item['words']}: {NO_DATA} (no cache succeeds in no more)"
-    missing = f" ({pairs} of {item['planned_pairs']} planned pairs)" if item["verdict"] == "not yet" else ""
-    return f"{item['words']}: {item['verdict']}{missing}"
+def _margin_words(item: Mapping[str, Any]) -> str:
+    basis = "" if item["basis"] is None else f" ({item['basis']})"
+    return f"{item['words']}: {item['verdict'] or NO_DATA}{basis}"
 
 
 def _judge_speed(summary: Mapping[str, Any]) -> str | None:

@@ -76,12 +76,12 @@ def test_number_of_tasks_and_initial_states_are_those_of_libero():
     from runners.assets.resolve import resolve_assets
     from runners.envs.libero_runtime import prepare
     from runners.envs.libero_tasks import LIBERO_SUITES, load_task
-    from runners.simulators import LIBERO_INIT_STATES
+    from runners.suite_names import LIBERO_INIT_STATES
 
     prepare(resolve_assets("builtin", suite="libero_spatial", render="fast").root)
     for suite in LIBERO_SUITES:
         last = load_task(suite, NUM_TASKS[suite] - 1)
-        assert len(last.init_states) == LIBERO_INIT_STATES
+        assert len(last.init_states) == LIBERO_INIT_STATES["official"]
         with pytest.raises(ValueError, match="has tasks"):
             load_task(suite, NUM_TASKS[suite])
 

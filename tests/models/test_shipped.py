@@ -57,6 +57,32 @@ def test_controls_stand_beside_both_placements(folder: Path, placement: str) -> 
             assert rate(control) <= {"blind": 0.25, "replay": 0.05}[name]
 
 
+#: (weights, kind of assets, placement) -> lowest share of all episodes and of each task, as the project promised.
+TARGETS = [
+    ("tiny_oft", "builtin", "official", 0.90, 0.70),
+    ("tiny_oft", "builtin", "wide", 0.80, None),
+    ("tiny_oft", "shared-pack", "official", 0.75, None),
+    ("tiny_openvla", "builtin", "official", 0.80, None),
+    ("tiny_openvla", "builtin", "wide", 0.60, None),
+]
+
+
+@pytest.mark.parametrize(("name", "assets", "placement", "lowest", "lowest_task"), TARGETS)
+def test_the_card_reaches_what_was_promised(
+    name: str, assets: str, placement: str, lowest: float, lowest_task: float | None
+) -> None:
+    """Point estimates on libero_spatial; ``shared-pack`` are the scanned objects."""
+    card = json.loads((PACKAGED / name / "card.json").read_text())
+    (shown,) = (
+        e for e in card["evaluations"]
+        if (e["suite"], e["placement"], e["assets"].partition("@")[0]) == ("libero_spatial", placement, assets)
+    )  # fmt: skip
+    assert len(shown["tasks"]) == 10
+    assert rate(shown) >= lowest
+    rates = {task: row["successes"] / row["trials"] for task, row in shown["tasks"].items()}
+    assert lowest_task is None or min(rates.values()) >= lowest_task, rates
+
+
 def test_the_front_page_tells_the_card_of_tiny_oft(repo_root: Path) -> None:
     """The counts in the table of README.md are those of the card, placement by placement."""
     card = json.loads((PACKAGED / "tiny_oft" / "card.json").read_text())

@@ -14,6 +14,7 @@ from runners.overrides import compose_run
 from runners.report import card_controls, format_table, load_run, write_report
 from runners.report.card_controls import PACKAGED
 from runners.report.controls import control_command, find_controls, judge_controls
+from runners.report.episode_rules import EPISODE_RULES
 from runners.report.pairs import Outcomes, baseline_outcomes, pair_episodes
 from runners.report.summary import build_summary
 from runners.report.sweep import collect_sweep
@@ -58,6 +59,20 @@ def test_warns_within_20_points_of_the_baseline(rate: float, warns: bool) -> Non
     (line,) = judge_controls([control(rate)])
     assert ("cannot show harm" in line) == warns
     assert f"{100 * rate:.1f} % ({round(100 * rate)}/100); no cache on the same episodes: 90.0 % (90/100)." in line
+
+
+@pytest.mark.parametrize("pairs", [5, 10, 15, 50, 200, 500])
+def test_exactly_20_points_are_within_20_points(pairs: int) -> None:
+    """In floats 134/200 - 94/200 is more than 0.2, and so are others."""
+    told = {"model": "blind", "source": "eyes", "num_episodes": pairs, "baseline_episodes": pairs}
+    for solved in range(pairs - pairs // 5 + 1):
+        own = {"baseline_successes": solved + pairs // 5, "baseline_rate": (solved + pairs // 5) / pairs}
+        edge, below = (
+            judge_controls([{**told, **own, "successes": count, "success_rate": count / pairs}])[0]
+            for count in (solved, solved - 1)
+        )
+        assert "cannot show harm" in edge
+        assert "cannot show harm" not in below
 
 
 def test_controls_of_the_folder_stand_in_report_and_table(write_run: WriteRun) -> None:
@@ -105,13 +120,22 @@ def test_a_control_without_a_task_of_the_run_is_none(write_run: WriteRun) -> Non
     assert find(run) == []
 
 
-@pytest.mark.parametrize("other", ["assets", "suite", "placement", "reseed", "checkpoint", "broken"])
+OTHER = ["assets", "suite", "placement", "reseed", "checkpoint", "broken", "max_steps", "success_rule", "sensor_noise"]
+
+
+@pytest.mark.parametrize("other", OTHER)
 def test_controls_of_other_conditions_are_left_out(write_run: WriteRun, other: str) -> None:
     run = write_run("demo", **RUN)
     folder = write_run("eyes", model="blind", **CONTROL)
     assert len(find(run)) == 1
     if other == "checkpoint":
         change_run(folder, checkpoint="someone@else")
+    elif other in EPISODE_RULES:
+        value = {"max_steps": 40, "success_rule": "any_step", "sensor_noise": 0.1}[other]
+        change_run(folder, config={"seed": 0, "suite": {other: value}})
+        change_run(run, config={"seed": 0, "suite": {other: value}})
+        assert len(find(run)) == 1  # the same rule in both
+        change_run(folder, config={"seed": 0, "suite": {}})
     elif other == "broken":
         (folder / "run.json").write_text("{")
     else:
@@ -146,9 +170,10 @@ def test_sweep_notes_the_controls_beside_its_folder(write_run: WriteRun, tmp_pat
 
 def test_what_is_missing_is_said_with_its_command(write_run: WriteRun) -> None:
     suite = {"name": "libero_spatial", "placement": "wide", "task_ids": [0, 1], "episodes_per_task": 6}
+    suite |= {"max_steps": 40, "success_rule": "any_step"}
     config = {"seed": 3, "assets": "builtin", "suite": suite, "model": {"checkpoint": "some/folder"}}
     run = write_run("demo", weights="trained", placement="wide", config=config, **RUN)
-    write_run("tape", model="replay", placement="wide", success=(0.0, 0.0), **CONTROL)
+    write_run("tape", model="replay", placement="wide", success=(0.0, 0.0), config=config, **CONTROL)
     verdicts = write_report(run)["verdicts"]
     assert verdicts[-1].startswith("No blind control beside this table")
     assert not any(line.startswith("No replay control") for line in verdicts)
@@ -157,6 +182,7 @@ def test_what_is_missing_is_said_with_its_command(write_run: WriteRun) -> None:
     composed = compose_run(words[2:]).config
     assert (composed.model.name, composed.model.base, composed.model.checkpoint) == ("blind", "tiny_oft", "some/folder")
     assert (composed.suite.placement, composed.suite.task_ids, composed.suite.episodes_per_task) == ("wide", (0, 1), 6)
+    assert (composed.suite.max_steps, composed.suite.success_rule) == (40, "any_step")
     assert composed.seed == 3
 
 
@@ -196,6 +222,18 @@ def test_without_a_run_the_card_of_the_weights_speaks(write_run: WriteRun, card:
     assert "no cache here: 100.0 % (12/12)" in line and "WARNING" not in line
     write_run("runs/eyes", model="blind", **{**CONTROL, "checkpoint": "tiny_oft@0123456789ab"})
     assert find(write_run("runs/demo", **knobs))[0]["source"] == "demo"  # a run beside the table comes first
+
+
+def test_a_card_by_other_rules_is_silent(write_run: WriteRun, card: dict[str, Any]) -> None:
+    path = card_controls.PACKAGED / "tiny_oft" / "card.json"
+    suite = {"max_steps": 220, "success_rule": "first"}
+    run = write_run("demo", checkpoint="tiny_oft@0123456789ab", config={"suite": suite}, **RUN)
+    own = summary_and_outcomes(run)[0]
+    rules = {"reseed": "episode", **own["episode_rules"]}
+    for changed, number in ((rules, 1), ({**rules, "max_steps": 40}, 0), ({**rules, "reseed": "task"}, 0)):
+        (control_of_card,) = card["controls"]
+        path.write_text(json.dumps({**card, "controls": [{**control_of_card, "rules": changed}]}))
+        assert len(find(run)) == number
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from runners.controls.replay import POOL
 from runners.report.model_card import count_parameters, evaluation_of_run, render_card, write_model_card
 
 WEIGHTS = save(
@@ -133,6 +134,17 @@ def test_replay_has_no_weights_to_compare(checkpoint: Path) -> None:
     assert "| replay | libero_spatial | wide |" in (checkpoint / "README.md").read_text()
 
 
+def test_the_card_says_that_replay_has_few_recordings(checkpoint: Path) -> None:
+    def told(trials: int) -> str:
+        replay = control(checkpoint, 0, trials, name="replay", model="replay", checkpoint=None)
+        replay["tasks"]["1"] = {**replay["tasks"]["0"], "trials": 3}
+        write_model_card(checkpoint, {"evaluations": [evaluation(checkpoint, 9, 10)], "controls": [replay]})
+        return (checkpoint / "README.md").read_text()
+
+    assert f"one of {POOL} recordings of each task, so its episodes are at most {POOL + 3} distinct" in told(POOL + 1)
+    assert "recordings" not in told(POOL)  # each may have played another
+
+
 def test_other_weights_are_refused(checkpoint: Path) -> None:
     facts = {"evaluations": [{**evaluation(checkpoint, 1, 2), "checkpoint": "tiny_oft@000000000000"}]}
     with pytest.raises(ValueError, match="evaluation: expected weights"):
@@ -145,6 +157,31 @@ def test_other_weights_are_refused(checkpoint: Path) -> None:
 def test_what_was_not_measured_is_said(checkpoint: Path) -> None:
     write_model_card(checkpoint, {})
     assert "Not measured." in (checkpoint / "README.md").read_text()
+
+
+def test_the_card_shows_the_rules_and_a_control_shares_them(checkpoint: Path) -> None:
+    rules = {"reseed": "task", "max_steps": 300, "success_rule": "any_step", "settings": None}
+    shown = {**evaluation(checkpoint, 9, 10), "rules": rules}
+    write_model_card(checkpoint, {"evaluations": [shown], "controls": [control(checkpoint, 0, 10, rules=rules)]})
+    note = "seed 0; max_steps 300, reseed task, success_rule any_step; Wilson"
+    assert note in (checkpoint / "README.md").read_text()
+    for changed in ({**rules, "max_steps": 40}, {**rules, "success_rule": "first"}, {**rules, "reseed": "episode"}):
+        facts = {"evaluations": [shown], "controls": [control(checkpoint, 0, 10, rules=changed)]}
+        with pytest.raises(ValueError, match=r"control blind: expected the rules of its evaluation \(max_steps 300"):
+            write_model_card(checkpoint, facts)
+
+
+def test_half_a_run_is_no_evaluation(write_run) -> None:
+    suite = {"task_ids": [0, 1], "episodes_per_task": 4, "max_steps": 220, "success_rule": "first"}
+    knobs = {"num_tasks": 2, "num_inits": 4, "errors": frozenset({("baseline", 0, 1)})}
+    whole = evaluation_of_run(write_run("whole", config={"suite": suite}, **knobs))  # an error is an episode that ended
+    assert (whole["rules"]["max_steps"], whole["rules"]["success_rule"]) == (220, "first")
+    assert whole["rules"]["reseed"] == "episode"
+    half = write_run("half", config={"suite": {**suite, "episodes_per_task": 5}}, **knobs)
+    with pytest.raises(
+        ValueError, match="half: expected all 10 planned episodes of arm 'baseline', got 8 of them; fin"
+    ):
+        evaluation_of_run(half)
 
 
 def test_an_evaluation_is_read_from_a_run(write_run) -> None:

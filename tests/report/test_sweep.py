@@ -184,7 +184,7 @@ def test_every_arm_is_judged_at_the_given_margins(sweep_dir: Path, write_run: Wr
     lines = format_sweep_table(sweep).splitlines()
     (told,) = (line.split() for line in lines if line.startswith(" good") and "yes" in line)
     assert told[:6] == ["good", "60", "-4.3", "yes", "not", "yet"]
-    assert any("from 60 pairs" in line for line in lines)
+    assert any("on 60 pairs" in line for line in lines)
     assert "Non-inferior to no cache at M points" in " ".join(" ".join(lines).split())
 
 

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.report import build_summary, format_table, load_run, print_report, write_report
-from runners.report.non_inferiority import MARGINS, summarize_non_inferiority
-from runners.report.stats import PairCounts
+from runners.report.non_inferiority import MARGINS, PairEnd, summarize_non_inferiority
 from runners.report.terminal import print_summary
 from runners.report.verdicts import write_verdicts
 
@@ -111,10 +110,14 @@ def _verdict_input(**changes: Any) -> dict[str, Any]:
         "success_rate_errors_as_failures": {"policy": 0.8, "baseline": 0.9},
         "speedup": {"num_pairs": 50, "end_to_end": 1.3, "end_to_end_ci95": [1.2, 1.4]},
         "reuse_ratio": 0.4,
-        "non_inferiority": summarize_non_inferiority(PairCounts(36, 4, 9, 1), MARGINS),
+        "non_inferiority": summarize_non_inferiority(_ends(36, 4, 9, 1), MARGINS),
         "stage_sum": {"policy": {"ok": True}, "baseline": {"ok": True}},
     }
     return {**summary, **changes}
+
+
+def _ends(both: int, only_policy: int, only_baseline: int, neither: int) -> list[PairEnd]:
+    return ["both"] * both + ["only_policy"] * only_policy + ["only_baseline"] * only_baseline + ["neither"] * neither
 
 
 def test_verdict_never_calls_a_missing_difference_equality() -> None:
@@ -126,16 +129,24 @@ def test_verdict_never_calls_a_missing_difference_equality() -> None:
 def test_non_inferiority_is_one_sentence_with_its_figures() -> None:
     few = " ".join(write_verdicts(_verdict_input()))
     assert "Non-inferior to no cache at 5 points: not yet (50 of 200 planned pairs); at 2 points: not yet" in few
-    counts = PairCounts(190, 3, 2, 5)
-    many = _verdict_input(num_episodes=200, non_inferiority=summarize_non_inferiority(counts, MARGINS))
+    many = _verdict_input(num_episodes=200, non_inferiority=summarize_non_inferiority(_ends(190, 3, 2, 5), MARGINS))
     assert (
         "Non-inferior to no cache at 5 points: yes; at 2 points: not yet (200 of 800 planned pairs). One-sided 95 % "
         "lower limit of the difference -1.7 pts over 200 pairs, reuse ratio 40.0 %, speed-up 1.30x."
     ) in write_verdicts(many)
 
 
+def test_non_inferiority_says_on_which_pairs_it_rests() -> None:
+    found = summarize_non_inferiority(_ends(250, 0, 0, 0), MARGINS, available=500)
+    (told,) = (
+        line for line in write_verdicts(_verdict_input(num_episodes=250, non_inferiority=found)) if "Non-" in line
+    )
+    assert "at 5 points: yes (first 200 pairs); at 2 points: n/a (this suite has 500 pairs). One-sided" in told
+    assert "over 250 pairs" in told
+
+
 def test_non_inferiority_says_nothing_where_nothing_can_be_lost() -> None:
-    rare = summarize_non_inferiority(PairCounts(1, 0, 0, 199), MARGINS)
+    rare = summarize_non_inferiority(_ends(1, 0, 0, 199), MARGINS)
     assert "at 5 points: n/a (no cache succeeds in no more)" in " ".join(
         write_verdicts(_verdict_input(non_inferiority=rare))
     )

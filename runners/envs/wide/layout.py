@@ -13,11 +13,12 @@ import numpy as np
 
 from runners.envs.wide.draft import Draft, WideLayout
 from runners.envs.wide.rules import RULES
+from runners.suite_names import LIBERO_INIT_STATES
 
 SUITE = "libero_spatial"
 NUM_TASKS = 10
 #: ``init_index`` of an evaluation runs over 0 .. 999; training layouts come from a stream of their own.
-NUM_WIDE_LAYOUTS = 1000
+NUM_WIDE_LAYOUTS = LIBERO_INIT_STATES["wide"]
 MAX_TRIES = 1000
 
 
