@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.test_training import FAST, losses, trainer
+from tests.train.runs import FAST, losses, trainer
 from vlacache.lock import FolderBusyError, FolderLock
 from vlacache.train.checkpointing import TrainState, load_state, save_state
 from vlacache.train.demos import Demos
