@@ -49,7 +49,7 @@ demos: $(STAMP) ## Demonstrations of the scripted expert for `make train`, below
 	$(BIN)/python scripts/collect_demos.py --placement official --tasks 4 9 --demos-per-task 70 --seed 4 \
 		--output "$(DEMOS)/official_cabinet"
 	$(BIN)/python scripts/collect_demos.py --suite libero_object --demos-per-task 25 --output "$(DEMOS)/object"
-	$(BIN)/python scripts/collect_demos.py --suite libero_goal --demos-per-task 25 --output "$(DEMOS)/goal" || [ $$? -eq 1 ]
+	$(BIN)/python scripts/collect_demos.py --suite libero_goal --demos-per-task 25 --output "$(DEMOS)/goal" || [ $$? -eq 3 ]
 	@if [ -n "$$VLACACHE_ASSETS_DIR" ]; then \
 		$(BIN)/python scripts/collect_demos.py --placement official --demos-per-task 16 --seed 2 --assets auto \
 			--render reference --output "$(DEMOS)/official_scanned"; \

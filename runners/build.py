@@ -203,6 +203,10 @@ def build_novice(novice: str, suite: str) -> tuple[Policy, str]:
     Raises:
         FileNotFoundError, ValueError: no such checkpoint.
     """
+    if novice not in ("astray", "builtin") and not (Path(novice) / "config.json").is_file():
+        raise ValueError(
+            f"novice: expected astray, builtin or the folder of a checkpoint (with config.json), got {novice!r}"
+        )
     if novice == "astray":
         from runners.experts import build_expert
         from runners.experts.astray import AstrayExpert

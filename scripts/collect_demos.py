@@ -1,6 +1,9 @@
 """Record demonstrations of the scripted expert: python scripts/collect_demos.py --placement wide --demos-per-task 200
 
 The same command goes on where it was stopped; more --demos-per-task add to what is there. See docs/demonstrations.md.
+
+Exit codes: 0 all demos are there; 2 an error that is told in one line; 3 some demos were left out,
+because no start of theirs succeeded, and all others are there; 130 stopped. 1 is Python's own, for a crash.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from runners.envs.libero_tasks import LIBERO_SUITES
 from runners.interrupts import sigterm_as_interrupt
 from runners.suite_names import NUM_TASKS
 
+INCOMPLETE = 3
+
 
 def main() -> int:
-    """Collect, print the cost; 1 where demos had to be left out."""
+    """Collect, print the cost; the exit code as above."""
     arguments = _parse()
     root = arguments.output
     if root is None:
@@ -41,12 +46,13 @@ def main() -> int:
     if cost.num_attempts:
         print(f"{root}: {cost.describe()}")
     else:
-        print(f"{root}: {collection.num_demos} of {collection.num_demos} demos there, nothing to do")
+        there = collection.num_demos - len(cost.given_up)
+        print(f"{root}: {there} of {collection.num_demos} demos there, nothing to do")
     if cost.given_up:
         print(
             f"error: incomplete: {describe_failures(collection.suite, collection.seed, cost.given_up)}", file=sys.stderr
         )
-        return 1
+        return INCOMPLETE
     return 0
 
 

@@ -3,9 +3,11 @@
     python scripts/reference_tables.py                 # hours on a CPU; the same command continues
     python scripts/reference_tables.py mine --episodes 5 --side-episodes 2 --placements wide 'suite.task_ids=[0,3]'
     python scripts/reference_tables.py --placements wide --episodes 80 --arms adaptive    # baseline and this arm grow
+    python scripts/reference_tables.py --publish-only --prune    # published arms that were not run here go
 
 Runs go to ``results/<prefix>_<placement>/<arm>/`` and ``results/<prefix>_controls/``; what is worth keeping of them
-(table, figures, picture, episodes of every arm) to ``results/tables/<prefix>_<placement>/``.
+(table, figures, picture, episodes of every arm) to ``results/tables/<prefix>_<placement>/``. What is published there
+does not go or shrink without ``--prune``: a fresh clone has the tables and none of the runs behind them.
 """
 
 from __future__ import annotations
@@ -20,19 +22,26 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
 from runners.argv import parse_with_words
-from runners.journal import EPISODES_FILE, RUN_FILE, read_episodes, read_run
+from runners.journal import EPISODES_FILE, RUN_FILE, read_run
 from runners.overrides import compose_run, keys_of
 from runners.records import RunRecord
+from runners.report.published import (
+    Loss,
+    agree_on,
+    check_one_code,
+    count_pairs,
+    keep_run,
+    losses,
+    published_runs,
+    remove_run,
+)
 from runners.script import call_run, run_script
-from runners.suite_names import LIBERO_INIT_STATES
+from runners.suite_names import LIBERO_INIT_STATES, NUM_TASKS
 
 RESULTS = Path("results")
 BASELINE = "none"
 CONTROLS = ("blind", "replay")
 PLACEMENTS = ("official", "wide")
-#: Of a run: what it was and how each episode ended. Step files, the bulk, stay behind.
-KEPT_FILES = (RUN_FILE, EPISODES_FILE)
-
 
 #: Keys of words that each run of the tables has of its own, and the option that is meant.
 OWN_KEYS = {
@@ -141,56 +150,88 @@ def check_control(control: RunRecord, baseline: RunRecord) -> None:
         )
 
 
-def publish(sweep_dir: Path, target: Path) -> None:
-    """Write the report of ``sweep_dir``, keep the compact part of it in ``target``, drop arms that are gone."""
+def check_plan(calls: Sequence[Sequence[str]], sweep: str) -> None:
+    """Raise ``ValueError`` before hours of runs whose table would lose what is published; see ``--prune``."""
+    tables, found, planned = RESULTS / "tables", [], set()
+    for call in calls:
+        config = compose_run(list(call)).config
+        planned.add(str(config.run_id))
+        tasks = NUM_TASKS[config.suite.name] if config.suite.task_ids is None else len(config.suite.task_ids)
+        most, folder = tasks * config.suite.episodes_per_task, tables / str(config.run_id)
+        if (folder / RUN_FILE).is_file() and (there := count_pairs(folder)) > most:
+            found.append(Loss(folder, f"{there} pairs published, at most {most} asked for"))
+    for name, folder in published_runs(tables / sweep).items():
+        if f"{sweep}/{name}" not in planned and not (RESULTS / sweep / name / RUN_FILE).is_file():
+            found.append(Loss(folder, f"{count_pairs(folder)} pairs published, none here"))
+    agree_on(found, prune=False)
+
+
+def publish(sweep_dir: Path, target: Path, *, prune: bool = False) -> None:
+    """Write the report of ``sweep_dir`` and keep the compact part of it in ``target``.
+
+    Raises:
+        ValueError: a published arm would go or shrink and ``prune`` is False; arms that cannot be compared.
+    """
     from runners.report.sweep import print_sweep, write_sweep_report
 
     print_sweep(write_sweep_report(sweep_dir))
+    runs = {name: run for name, run in published_runs(sweep_dir).items() if has_pairs(run)}
+    check_one_code(runs, BASELINE)
+    agree_on(losses(target, runs, read_run(runs[BASELINE]) if BASELINE in runs else None), prune=prune)
     target.mkdir(parents=True, exist_ok=True)
     for name in ("sweep.md", "sweep.csv", "sweep.png"):
         shutil.copyfile(sweep_dir / name, target / name)
-    runs = [path.parent for path in sorted(sweep_dir.glob(f"*/{RUN_FILE}")) if has_pairs(path.parent)]
-    for run in runs:
-        keep_run(run, target / run.name)
-    for folder in {path.parent for path in target.glob(f"*/{RUN_FILE}")} - {target / run.name for run in runs}:
-        if {path.name for path in folder.iterdir()} <= set(KEPT_FILES):  # nothing but what was put there
-            shutil.rmtree(folder)
+    for name, folder in published_runs(target).items():
+        if name not in runs:
+            remove_run(folder)
+    for name, run in runs.items():
+        keep_run(run, target / name)
 
 
 def has_pairs(run: Path) -> bool:
-    """Whether a pair of the run has ended without an error in all its arms; a run without cache has one arm."""
-    finished: dict[str, set[tuple[int, int, int]]] = {"baseline": set(), "policy": set()}
-    final = {record.key: record for record in read_episodes(run)}
-    for key, record in final.items():
-        if record.status != "error":
-            finished[key.arm].add((key.task_id, key.init_index, key.env_seed))
-    is_alone = read_run(run).cache == BASELINE and not finished["policy"]
-    return bool(finished["baseline"] if is_alone else finished["baseline"] & finished["policy"])
+    """Whether a pair of the run has ended without an error in all its arms."""
+    return count_pairs(run) > 0
 
 
-def keep_run(run: Path, target: Path) -> None:
-    """Copy the compact part of a run."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in KEPT_FILES:
-        shutil.copyfile(run / name, target / name)
-
-
-def publish_all(prefix: str, placement: str) -> None:
+def publish_all(prefix: str, placement: str, *, prune: bool = False) -> None:
     """Table, arms and controls of one placement.
 
     Raises:
-        FileNotFoundError: nothing was run. ValueError: a control of another table, arms that cannot be compared.
+        FileNotFoundError: nothing was run.
+        ValueError: a control of another table, arms that cannot be compared, what is published would go or shrink.
     """
-    sweep = f"{prefix}_{placement}"
+    sweep, tables = f"{prefix}_{placement}", RESULTS / "tables"
     baseline = RESULTS / sweep / BASELINE
-    controls = [RESULTS / control_id(prefix, control, placement) for control in CONTROLS]
-    controls = [run for run in controls if (run / EPISODES_FILE).is_file()]
+    ids = [control_id(prefix, control, placement) for control in CONTROLS]
+    controls = {name: RESULTS / name for name in ids if (RESULTS / name / EPISODES_FILE).is_file()}
+    found = []
+    for name in ids:
+        if name in controls and (tables / name / RUN_FILE).is_file():
+            there, now = count_pairs(tables / name), count_pairs(controls[name])
+            found += [Loss(tables / name, f"{there} pairs published, {now} here")] if now < there else []
     if (baseline / RUN_FILE).is_file():
-        for run in controls:
+        for run in controls.values():
             check_control(read_run(run), read_run(baseline))
-    publish(RESULTS / sweep, RESULTS / "tables" / sweep)
-    for run in controls:
-        keep_run(run, RESULTS / "tables" / f"{prefix}_controls" / run.name)
+        stale = [tables / name for name in ids if name not in controls]
+        found += stale_controls(stale, read_run(baseline))
+    agree_on(found, prune=prune)
+    publish(RESULTS / sweep, tables / sweep, prune=prune)
+    for loss in found:
+        remove_run(loss.folder)
+    for name, run in controls.items():
+        keep_run(run, tables / name)
+
+
+def stale_controls(folders: Sequence[Path], baseline: RunRecord) -> list[Loss]:
+    """Published controls that were not run here and are none of the new baseline's."""
+    found = []
+    for folder in folders:
+        if (folder / RUN_FILE).is_file():
+            try:
+                check_control(read_run(folder), baseline)
+            except ValueError as error:
+                found.append(Loss(folder, str(error).partition(". Move")[0]))
+    return found
 
 
 def parser() -> argparse.ArgumentParser:
@@ -204,6 +245,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--arms", nargs="+", choices=CHOICES, default=list(CHOICES), metavar="ARM",
                      help=f"run these beside the baseline, of {', '.join(CHOICES)}; all by default")  # fmt: skip
     out.add_argument("--publish-only", action="store_true", help="run nothing")
+    out.add_argument("--prune", action="store_true", help="let published arms go or shrink that are smaller here")
     return out
 
 
@@ -231,11 +273,14 @@ def make_tables(given: argparse.Namespace) -> int:
     for placement in given.placements:
         if not given.publish_only:
             sizes = (given.episodes, given.side_episodes)
-            for call in commands(given.prefix, placement, *sizes, given.words, given.arms):
+            calls = commands(given.prefix, placement, *sizes, given.words, given.arms)
+            if not given.prune:
+                check_plan(calls, f"{given.prefix}_{placement}")
+            for call in calls:
                 code = call_run(call)
                 if code:
                     return code
-        publish_all(given.prefix, placement)
+        publish_all(given.prefix, placement, prune=given.prune)
     return 0
 
 

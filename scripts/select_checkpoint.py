@@ -3,7 +3,8 @@
     python scripts/select_checkpoint.py results/train/oft
 
 Writes ``<folder>/best`` and ``<folder>/selection.json``. A second call evaluates only what is missing or has other
-weights (by sha256); with other validation episodes it is refused, since their counts cannot be compared.
+weights (by sha256); with other validation episodes it is refused, since their counts cannot be compared. A folder that
+is trained in is refused as well.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from runners.files import write_text_atomic
+from runners.interrupts import sigterm_as_interrupt
 from scripts.train_tiny import add_validation_options, make_evaluate, validation_settings
+from vlacache.folders import recover_folder, replace_folder, temporary_folder
+from vlacache.lock import FolderBusyError, FolderLock
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.export import FACTS_FILE
+from vlacache.train.loop import LOCK_FILE
 
 TABLE_FILE = "selection.json"
 
@@ -37,23 +42,50 @@ def main() -> int:
     snapshots = sorted(given.folder.glob("snapshots/*/model.safetensors"))
     if not snapshots:
         parser.error(f"{given.folder}: expected snapshots/<samples>/model.safetensors, found none")
-    table = given.folder / TABLE_FILE
     try:
-        settings = validation_settings(given)
-    except ValueError as error:
-        parser.error(str(error))
-    stored = json.loads(table.read_text()) if table.is_file() else {"settings": settings, "results": {}}
-    if stored["settings"] != settings:
-        parser.error(f"{table}: made with {stored['settings']}, asked for {settings}; ask for the same or delete it")
-    try:
-        print(select(given, stored, snapshots))
-    except (ValueError, OSError) as error:
+        with sigterm_as_interrupt():
+            print(_select_locked(given, snapshots))
+    except (ValueError, FolderBusyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _select_locked(given: argparse.Namespace, snapshots: Sequence[Path]) -> str:
+    settings = validation_settings(given)
+    lock = FolderLock(given.folder / LOCK_FILE, "copy its snapshots to another folder")
+    try:
+        recover_folder(given.folder / "best")
+        return select(given, read_table(given.folder / TABLE_FILE, settings), snapshots)
+    finally:
+        lock.release()
+
+
+def read_table(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What was evaluated before: ``settings``, ``results`` and ``weights`` by snapshot; empty where no file is.
+
+    Raises:
+        ValueError: a damaged file, or one that was made with other settings.
+    """
+    if not path.is_file():
+        return {"settings": settings, "results": {}}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        there, rows, weights = stored["settings"], stored["results"].values(), stored.get("weights", {}).values()
+        whole = all(isinstance(row["success"], int | float) for row in rows)
+        if not whole or not all(isinstance(digest, str) for digest in weights):
+            raise ValueError("a success that is no number, or weights without a digest")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        got = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"{path}: expected settings and results of select_checkpoint.py, got: {got}; delete it to evaluate anew"
+        ) from error
+    if there != settings:
+        raise ValueError(f"{path}: made with {there}, asked for {settings}; ask for the same or delete it")
+    return dict(stored)
 
 
 def select(given: argparse.Namespace, stored: dict[str, Any], snapshots: Sequence[Path]) -> str:
@@ -71,10 +103,11 @@ def select(given: argparse.Namespace, stored: dict[str, Any], snapshots: Sequenc
             write_text_atomic(given.folder / TABLE_FILE, json.dumps(stored, indent=2) + "\n")
     best = max(results, key=lambda name: (results[name]["success"], name))
     target = given.folder / "best"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(given.folder / "snapshots" / best, target)
-    facts = json.loads((target / FACTS_FILE).read_text())
-    (target / FACTS_FILE).write_text(json.dumps({**facts, "validation": results[best]}, indent=2) + "\n")
+    temporary = temporary_folder(target)
+    shutil.copytree(given.folder / "snapshots" / best, temporary)
+    facts = json.loads((temporary / FACTS_FILE).read_text())
+    (temporary / FACTS_FILE).write_text(json.dumps({**facts, "validation": results[best]}, indent=2) + "\n")
+    replace_folder(temporary, target)
     return f"best: {best} samples, {results[best]['success']:.1%}; copied to {target}"
 
 

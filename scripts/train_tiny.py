@@ -80,7 +80,6 @@ def make_evaluate(given: argparse.Namespace) -> Any:
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401  (before Mesa's LLVM is loaded, see runners/build.py)
 
-    from runners.assets import resolve_assets
     from runners.closed_loop import VALIDATION_SEED, ClosedLoop, TrainingStarts
     from runners.envs.libero import make_libero_env
     from vlacache.core.policies import build_cache_policy
@@ -88,7 +87,7 @@ def make_evaluate(given: argparse.Namespace) -> Any:
     from vlacache.models.policy import CachedPolicy
 
     def env_maker(suite: str, placement: str) -> Any:
-        assets = resolve_assets(given.assets, suite=suite, render="fast" if given.assets == "builtin" else "reference")
+        assets = _resolved(given, suite)
         render = assets.provenance.render
         return lambda task_id: TrainingStarts(
             make_libero_env(suite, task_id, assets=assets, placement=placement, render=render), given.validation_starts
@@ -133,13 +132,20 @@ def _check_validation(given: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def validation_settings(given: argparse.Namespace) -> dict[str, Any]:
-    """What decides the validation episodes, in an order of its own."""
+    """What decides the validation episodes, in an order of its own; the assets by digest, whatever they are called."""
+    placements = _check_validation(given)
     return {
-        "placements": {suite: sorted(chosen) for suite, chosen in sorted(_check_validation(given).items())},
+        "placements": {suite: sorted(chosen) for suite, chosen in sorted(placements.items())},
         "tasks": sorted(given.tasks),
         "starts": given.validation_starts,
-        "assets": given.assets,
+        "assets": {suite: _resolved(given, suite).provenance.label for suite in sorted(placements)},
     }
+
+
+def _resolved(given: argparse.Namespace, suite: str) -> Any:
+    from runners.assets import resolve_assets
+
+    return resolve_assets(given.assets, suite=suite, render="fast" if given.assets == "builtin" else "reference")
 
 
 class Printer:

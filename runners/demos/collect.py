@@ -1,7 +1,8 @@
 """Collects demonstrations with several processes. What is on disk is not made again, and the seed decides all of it.
 
 Demo ``n`` of a task is the first success among training episodes ``n * MAX_ATTEMPTS`` and the following ones, so
-neither the number of workers nor a kill changes what is recorded. A demo without one is left out, the others are made.
+neither the number of workers nor a kill changes what is recorded. A demo without one is left out, the others are made;
+the same commit of the program does not try it again, since it would fail again.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from typing import Any
 
 from runners.build import build_novice
 from runners.closed_loop import VALIDATION_SEED
-from runners.demos.dataset import VIEWS, EpisodeMeta, find_episodes, read_info, write_episode, write_meta
+from runners.demos.dataset import VIEWS, EpisodeMeta, write_episode
 from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording, env_steps
+from runners.demos.ledger import Ledger
 from runners.demos.novice import Novice
 from runners.demos.outcome import MAX_ATTEMPTS, Cost, cost_of, describe_failures
 from runners.demos.pool import run_in_processes
 from runners.envs.libero_tasks import LIBERO_SUITES
 from runners.envs.wide.layout import SUITE as WIDE_SUITE
 from runners.experts import build_expert
-from runners.files import remove_leftovers
 from runners.suite_names import NUM_TASKS
-from vlacache.checkout import git_commit, with_commit
+from vlacache.checkout import git_commit
 from vlacache.lock import FolderLock
 
 LOCK_FILE = ".lock"
@@ -99,36 +100,35 @@ def collect(collection: Collection, root: Path, *, workers: int = 1, progress: C
     """
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
-    begun = time.perf_counter()
     build_expert(collection.suite)  # raises where there is none
     settings = _settings(collection)
     root.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(root / LOCK_FILE)
     try:
-        episodes = _clean_and_find(root)
-        if episodes:  # settings alone bind nobody: the command that left them may have been a mistake
-            _check_settings(root, settings)
-        known = set(episodes)
-        blocks = _missing_blocks(collection, known)
-        commits = _commits(root)
-        write_meta(root, episodes, settings, 20, commits)
-        cost = cost_of(root, [], 0.0)
-        given_up: list[tuple[int, int]] = []
-        commit = git_commit()  # of the program in memory: the checkout may change while it records
-        with contextlib.closing(_run(collection, root, blocks, workers)) as recorded:
-            for made, failed in recorded:
-                if failed:
-                    given_up = sorted([*given_up, *failed])
-                    progress(describe_failures(collection.suite, collection.seed, failed))
-                episodes |= {meta.episode_index: meta for meta in made}
-                commits = with_commit(commits, commit)
-                write_meta(root, episodes, settings, 20, commits)
-                new = [meta for index, meta in episodes.items() if index not in known]
-                cost = cost_of(root, new, time.perf_counter() - begun, tuple(given_up))
-                progress(f"{len(episodes)}/{collection.num_demos}; {cost.describe()}")
-        return cost
+        # The commit of the program in memory: the checkout may change while it records.
+        return _collect_missing(collection, Ledger.read(root, settings, git_commit()), workers, progress)
     finally:
         lock.release()
+
+
+def _collect_missing(collection: Collection, ledger: Ledger, workers: int, progress: Callable[[str], None]) -> Cost:
+    """Record what ``ledger`` lacks; demos that this program gave up already are told again, not tried again."""
+    begun, root, before = time.perf_counter(), ledger.root, set(ledger.episodes)
+    asked = {(task_id, n) for task_id in collection.tasks for n in range(collection.demos_per_task)}
+    skipped = asked.intersection(ledger.given_up)
+    blocks = _missing_blocks(collection, before | {collection.episode_index(*demo) for demo in skipped})
+    ledger.write()
+    cost = cost_of(root, [], 0.0, tuple(sorted(skipped)))
+    with contextlib.closing(_run(collection, root, blocks, workers)) as recorded:
+        for made, failed in recorded:
+            if failed:
+                progress(describe_failures(collection.suite, collection.seed, failed))
+            ledger.add(made, failed)
+            given_up = tuple(sorted(asked.intersection(ledger.given_up)))
+            new = [meta for index, meta in ledger.episodes.items() if index not in before]
+            cost = cost_of(root, new, time.perf_counter() - begun, given_up, len(given_up) - len(skipped))
+            progress(f"{len(ledger.episodes)}/{collection.num_demos}; {cost.describe()}")
+    return cost
 
 
 def _run(
@@ -234,29 +234,6 @@ def _settings(collection: Collection) -> dict[str, Any]:
     if collection.novice is not None:
         settings["novice"] = build_novice(collection.novice, collection.suite)[1]
     return {**settings, "tasks": list(collection.tasks), "assets": assets.label, "tail_steps": TAIL_STEPS}
-
-
-def _check_settings(root: Path, settings: dict[str, Any]) -> None:
-    info = read_info(root)
-    there = settings if info is None else info["collection"]
-    differing = sorted(key for key in {*settings, *there} if there.get(key) != settings.get(key))
-    if differing:
-        told = "; ".join(f"{key}: {there.get(key)!r} there, {settings.get(key)!r} asked for" for key in differing)
-        raise ValueError(f"{root.name} holds demos of other settings ({told}): use another folder")
-
-
-def _clean_and_find(root: Path) -> dict[int, EpisodeMeta]:
-    info = read_info(root)
-    if info is not None and "collection" not in info:
-        raise ValueError(f"{root}: expected a folder of collect_demos.py, got one of another program; use a new folder")
-    for folder in root.glob("data/chunk-*"):
-        remove_leftovers(folder)
-    return find_episodes(root)
-
-
-def _commits(root: Path) -> list[str]:
-    """Commits that recorded what is there, oldest first; empty where none is known."""
-    return list((read_info(root) or {}).get("commits", []))
 
 
 def _missing_blocks(collection: Collection, known: set[int]) -> list[tuple[int, list[int]]]:

@@ -159,8 +159,12 @@ def write_meta(
     settings: Mapping[str, Any],
     fps: float,
     commits: Sequence[str] = (),
+    given_up: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write ``meta/`` anew: what is there, ``settings``, how it was made, and by which ``commits`` of this project."""
+    """Write ``meta/`` anew: what is there, ``settings``, how it was made, and by which ``commits`` of this project.
+
+    ``given_up``: task id and number of ``demos`` for which no start succeeded, and the ``commit`` that tried.
+    """
     ordered = [episodes[index] for index in sorted(episodes)]
     tasks = {meta.task_index: meta.tasks[0] for meta in ordered}
     info = {
@@ -179,6 +183,7 @@ def write_meta(
         "features": _features(),
         "collection": dict(settings),
         "commits": list(commits),
+        **({} if given_up is None else {"given_up": dict(given_up)}),
     }
     folder = root / "meta"
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,8 @@ MAX_ATTEMPTS = 20
 class Cost:
     """What a collection took. ``seconds`` wall time of all workers together.
 
-    ``given_up``: task id and number of each demo for which the expert failed ``MAX_ATTEMPTS`` times.
+    ``given_up``: task id and number of each demo for which the expert failed ``MAX_ATTEMPTS`` times, in an earlier
+    sitting too.
     """
 
     num_demos: int
@@ -37,12 +38,16 @@ class Cost:
 
 
 def cost_of(
-    root: Path, episodes: Sequence[EpisodeMeta], seconds: float, given_up: tuple[tuple[int, int], ...] = ()
+    root: Path,
+    episodes: Sequence[EpisodeMeta],
+    seconds: float,
+    given_up: tuple[tuple[int, int], ...] = (),
+    num_failed: int = 0,
 ) -> Cost:
-    """Cost of ``episodes``, which lie below ``root``."""
+    """Cost of ``episodes``, which lie below ``root``, and of ``num_failed`` demos without a success."""
     return Cost(
         num_demos=len(episodes),
-        num_attempts=sum(meta.attempts for meta in episodes) + MAX_ATTEMPTS * len(given_up),
+        num_attempts=sum(meta.attempts for meta in episodes) + MAX_ATTEMPTS * num_failed,
         num_pictures=len(VIEWS) * sum(meta.num_frames for meta in episodes),
         num_bytes=sum(episode_path(root, meta.episode_index).stat().st_size for meta in episodes),
         seconds=seconds,

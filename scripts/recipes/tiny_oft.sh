@@ -12,8 +12,8 @@ RUNS=${RUNS:-results/train/tiny_oft_stages}
 : "${VLACACHE_ASSETS_DIR:?set it to a folder of LIBERO\'s scanned assets: run 3 needs them (docs/assets.md)}"
 
 collect() { # folder, options
-    # 1: a demonstration that no start gave is left out (task 3 of libero_goal), the others are there.
-    "$PYTHON" scripts/collect_demos.py --output "$DEMOS/$1" "${@:2}" || [ $? -eq 1 ]
+    # 3: a demonstration that no start gave is left out (task 3 of libero_goal), the others are there.
+    "$PYTHON" scripts/collect_demos.py --output "$DEMOS/$1" "${@:2}" || [ $? -eq 3 ]
 }
 
 demos=()

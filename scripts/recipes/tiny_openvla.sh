@@ -12,8 +12,8 @@ RUNS=${RUNS:-results/train/tiny_openvla_stages}
 TOWERS=${TOWERS:-results/train/tiny_oft_stages/5/last}
 
 collect() { # folder, options
-    # 1: a demonstration that no start gave is left out (task 3 of libero_goal), the others are there.
-    "$PYTHON" scripts/collect_demos.py --output "$DEMOS/$1" "${@:2}" || [ $? -eq 1 ]
+    # 3: a demonstration that no start gave is left out (task 3 of libero_goal), the others are there.
+    "$PYTHON" scripts/collect_demos.py --output "$DEMOS/$1" "${@:2}" || [ $? -eq 3 ]
 }
 
 demos=()

@@ -45,11 +45,12 @@ def test_every_call_is_valid(placement: str) -> None:
 def test_every_command_of_the_docstring_is_understood() -> None:
     lines = [line.split("   #")[0].strip() for line in script.__doc__.splitlines() if "reference_tables.py" in line]
     given = [parse(shlex.split(line)[2:]) for line in lines]
-    assert len(given) == 3
+    assert len(given) == 4
     assert (given[0].prefix, given[0].placements, given[0].words) == ("libero_spatial", ["official", "wide"], [])
     assert (given[1].prefix, given[1].placements, given[1].words) == ("mine", ["wide"], ["suite.task_ids=[0,3]"])
     assert (given[1].episodes, given[1].side_episodes) == (5, 2)
     assert (given[2].prefix, given[2].episodes, given[2].arms) == ("libero_spatial", 80, ["adaptive"])
+    assert given[3].publish_only and given[3].prune and not given[0].prune
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,108 @@ def test_arms_without_a_pair_and_arms_that_are_gone_are_not_published(sweep_temp
         shutil.rmtree(sweep / arm)
     path = sweep / "ratio-0.2" / "episodes.jsonl"  # cut off after the first arm of its first pair
     path.write_text(path.read_text().splitlines(keepends=True)[0])
-    publish(sweep, target)
+    publish(sweep, target, prune=True)
     assert sorted(folder.name for folder in target.iterdir() if folder.is_dir()) == ["adaptive", "ratio-0.5"]
+
+
+def shown(table: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(table)): path.read_bytes() for path in table.rglob("*") if path.is_file()}
+
+
+def test_published_arms_neither_go_nor_shrink_unasked(
+    sweep_template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, target = tmp_path / "tables_official", tmp_path / "tables" / "tables_official"
+    shutil.copytree(sweep_template, sweep)
+    publish(sweep, target)
+    before = shown(target)
+    shutil.rmtree(sweep / "ratio-0.8")
+    path = sweep / "ratio-0.5" / "episodes.jsonl"  # three of its eight pairs
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:6]))
+    with pytest.raises(ValueError, match="give --prune to let them go") as caught:
+        publish(sweep, target)
+    assert f"{target / 'ratio-0.5'} (8 pairs published, 3 here)" in str(caught.value)
+    assert f"{target / 'ratio-0.8'} (8 pairs published, none here)" in str(caught.value)
+    assert "ratio-0.2" not in str(caught.value) and "adaptive" not in str(caught.value)
+    assert shown(target) == before, "a refusal writes nothing"
+    capsys.readouterr()
+    publish(sweep, target, prune=True)
+    told = capsys.readouterr().out
+    assert "ratio-0.8 goes or shrinks: 8 pairs published, none here" in told and "ratio-0.5 goes or" in told
+    assert not (target / "ratio-0.8").exists() and len(read_episodes(target / "ratio-0.5")) == 6
+    publish(sweep, target)  # as it is now, nothing is lost
+
+
+def recorded_with(run: Path, code: str, checkpoint: str) -> None:
+    data = json.loads((run / "run.json").read_text())
+    data["versions"]["code"], data["checkpoint"] = code, checkpoint
+    (run / "run.json").write_text(json.dumps(data))
+
+
+def test_arms_of_other_weights_or_code_are_named_and_not_mixed(write_run, tmp_path: Path) -> None:
+    sweep, target = tmp_path / "mine_official", tmp_path / "tables" / "mine_official"
+    for name, knobs in (("none", {"cache": "none", "arms": ("baseline",)}), ("adaptive", {}), ("paper", {})):
+        recorded_with(write_run(f"mine_official/{name}", num_inits=2, **knobs), "old", "tiny_oft@old")
+    publish(sweep, target)
+    shutil.rmtree(sweep / "paper")
+    for name in ("none", "adaptive"):
+        recorded_with(sweep / name, "new", "tiny_oft@new")
+    before = shown(target)
+    with pytest.raises(ValueError, match="made with weights tiny_oft@old, not tiny_oft@new, code old, not new"):
+        publish(sweep, target)
+    assert shown(target) == before
+    publish(sweep, target, prune=True)
+    assert sorted(path.parent.name for path in target.glob("*/run.json")) == ["adaptive", "none"]
+    recorded_with(sweep / "adaptive", "newer", "tiny_oft@new")
+    with pytest.raises(ValueError, match=r"got adaptive: code newer, not new\. Move these runs away"):
+        publish(sweep, target, prune=True)
+
+
+def test_runs_whose_table_would_lose_something_are_not_begun(
+    write_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a fresh clone: tables are there, runs are not."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("none", "adaptive", "static"):
+        write_run(f"results/tables/mine_wide/{name}")
+    write_run("results/tables/mine_controls/blind_wide", cache="none", arms=("baseline",), num_inits=8)
+    calls: list[Any] = []
+    monkeypatch.setattr(script, "call_run", lambda call: calls.append(call) or 5)
+    words = ["reference_tables.py", "mine", "suite.task_ids=[0,1]", "--placements", "wide", "--side-episodes", "1"]
+
+    def code(*more: str) -> int:
+        monkeypatch.setattr("sys.argv", [*words, *more])
+        return script.main()
+
+    assert code("--episodes", "4", "--arms", "adaptive") == 2 and not calls
+    assert "mine_wide/static (8 pairs published, none here): run these arms" in capsys.readouterr().err
+    assert code("--episodes", "4", "--side-episodes", "4", "--arms", "adaptive", "static", "blind") == 2 and not calls
+    assert "blind_wide (16 pairs published, at most 8 asked for): run" in capsys.readouterr().err
+    assert code("--episodes", "4", "--side-episodes", "4", "--arms", "adaptive", "static") == 5 and len(calls) == 1
+    assert code("--episodes", "1", "--prune") == 5 and len(calls) == 2
+
+
+def test_controls_neither_shrink_nor_stay_beside_another_baseline(
+    write_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite = {"name": "libero_spatial", "placement": "official", "max_steps": 220}
+    alone = {"cache": "none", "arms": ("baseline",), "config": {"seed": 0, "suite": suite}, "checkpoint": "tiny@new"}
+    write_run("results/mine_official/none", **alone)
+    write_run("results/mine_official/adaptive", **{**alone, "cache": "adaptive", "arms": ("baseline", "policy")})
+    old = {**alone, "model": "blind", "checkpoint": "tiny@old"}
+    published = write_run("results/tables/mine_controls/blind_official", **old)
+    with pytest.raises(ValueError, match=r"blind_official .*checkpoint: 'tiny@old'.*give --prune"):
+        script.publish_all("mine", "official")
+    assert published.is_dir() and not (tmp_path / "results/tables/mine_official").exists()
+    shutil.rmtree(published)
+    larger = {**alone, "model": "blind", "num_inits": 8}
+    write_run("results/tables/mine_controls/blind_official", **larger)
+    write_run("results/mine_controls/blind_official", **{**larger, "num_inits": 2})
+    with pytest.raises(ValueError, match=r"blind_official \(16 pairs published, 4 here\)"):
+        script.publish_all("mine", "official")
+    script.publish_all("mine", "official", prune=True)
+    assert len(read_episodes(published)) == 4
 
 
 def test_publishing_nothing_is_one_line(

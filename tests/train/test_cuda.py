@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.models.twins import observation
-from tests.train.test_training import FAST, losses, trainer
+from tests.train.runs import FAST, losses, trainer
 from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.models.policy import CachedPolicy

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runners.training_log import run_id
+from tests.train.commands import call, main_of, run
 from vlacache.models import factory
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.train.engine import Engine
-
-
-def run(root: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(root / "scripts" / script), *words]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-
-
-def call(root: Path, script: str, *words: str) -> str:
-    done = run(root, script, *words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def main_of(root: Path, script: str) -> Callable[[], int]:
-    """``main`` of a script, without the cost of a process."""
-    spec = importlib.util.spec_from_file_location(script.removesuffix(".py"), root / "scripts" / script)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def test_pack_train_stop_and_continue(repo_root: Path, folder: Path, tmp_path: Path) -> None:
@@ -67,13 +42,6 @@ def test_words_may_follow_options_with_several_values() -> None:
     assert given.words == ["samples=12", "lr=1", "seed=2"]
     assert ([str(path) for path in given.demos], given.placements) == (["a", "b"], ["official", "wide"])
     assert (given.tasks, given.suites) == ([0, 3], ["libero_goal"])
-
-
-@pytest.mark.parametrize("words", [["--placements", "wide", "samples=12"], ["--suites", "libero_spatail"]])
-def test_a_selection_takes_only_what_there_is(repo_root: Path, tmp_path: Path, words: list[str]) -> None:
-    script = repo_root / "scripts" / "select_checkpoint.py"
-    done = subprocess.run([sys.executable, str(script), str(tmp_path), *words], capture_output=True, text=True)
-    assert done.returncode == 2 and f"invalid choice: '{words[-1]}'" in done.stderr
 
 
 def test_builtin_checkpoint_is_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -195,50 +163,6 @@ def test_packing_refuses_bad_input_in_one_line(
         assert main() == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and message in error
-
-
-def write_snapshot(folder: Path, seed: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    factory.save_checkpoint(factory.untrained(factory.TINY_MODELS["tiny_oft"], seed), folder)
-    (folder / "training.json").write_text("{}")
-
-
-def test_other_weights_of_the_same_name_are_evaluated_again(
-    repo_root: Path, tmp_path: Path, monkeypatch, small_models
-) -> None:
-    evaluated = []
-
-    def make_evaluate(given):
-        def evaluate(loaded):
-            evaluated.append(loaded.info.checkpoint.partition("@")[0])
-            return {"success": 0.5 if evaluated[-1] == "00000008" else 0.25}
-
-        return evaluate
-
-    main = main_of(repo_root, "select_checkpoint.py")
-    monkeypatch.setitem(main.__globals__, "make_evaluate", make_evaluate)
-    monkeypatch.setattr(sys, "argv", ["select_checkpoint.py", str(tmp_path)])
-    for name, seed in (("00000008", 1), ("00000016", 2)):
-        write_snapshot(tmp_path / "snapshots" / name, seed)
-    assert main() == 0 and main() == 0
-    assert evaluated == ["00000008", "00000016"]
-    write_snapshot(tmp_path / "snapshots" / "00000016", 3)
-    assert main() == 0
-    assert evaluated == ["00000008", "00000016", "00000016"]
-    table = json.loads((tmp_path / "selection.json").read_text())
-    digests = {
-        path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (tmp_path / "snapshots").glob("*/model.safetensors")
-    }
-    assert table["weights"] == digests
-    assert json.loads((tmp_path / "best" / "training.json").read_text()) == {"validation": {"success": 0.5}}
-
-
-def test_selections_on_other_episodes_are_not_mixed(repo_root: Path, tmp_path: Path) -> None:
-    factory.save_checkpoint(factory.untrained(factory.TINY_MODELS["tiny_oft"], 1), tmp_path / "snapshots" / "00000008")
-    (tmp_path / "selection.json").write_text(json.dumps({"settings": {"tasks": [0]}, "results": {}}))
-    done = run(repo_root, "select_checkpoint.py", str(tmp_path))
-    assert done.returncode == 2 and "ask for the same or delete it" in done.stderr
 
 
 @pytest.mark.parametrize(

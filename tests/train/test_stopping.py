@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.test_training import FAST, losses, trainer
+from tests.train.runs import FAST, losses, trainer
 from vlacache.lock import FolderBusyError, FolderLock
 from vlacache.train.checkpointing import TrainState, load_state, save_state
 from vlacache.train.demos import Demos
@@ -116,6 +116,22 @@ def test_a_state_of_an_older_version_learns_its_validation(demos: Demos, tmp_pat
     trainer(FAST, demos, tmp_path, evaluate=evaluate, validation=SPATIAL, stop_after=1).run()
     with pytest.raises(ValueError, match="validation starts"):
         trainer(FAST, demos, tmp_path, evaluate=evaluate, validation={**SPATIAL, "starts": 5})
+
+
+def test_changed_assets_are_not_compared_with_a_best_of_before(demos: Demos, tmp_path: Path) -> None:
+    """By digest. A state that has no more than their name learns it."""
+
+    def sitting(assets: str | dict[str, str], stop_at: int) -> None:
+        def evaluate(loaded):
+            return {"success": 0.5}
+
+        validation = {**SPATIAL, "assets": assets}
+        trainer(FAST, demos, tmp_path, evaluate=evaluate, validation=validation, stop_at=stop_at).run()
+
+    sitting("builtin", 6)
+    sitting({"libero_spatial": "builtin@old/fast"}, 7)
+    with pytest.raises(ValueError, match=r"validation assets: .*builtin@old/fast.* != .*builtin@new/fast"):
+        sitting({"libero_spatial": "builtin@new/fast"}, 8)
 
 
 def test_a_second_trainer_of_a_folder_is_refused(demos: Demos, tmp_path: Path, repo_root: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlacache.folders import replace_folder, temporary_folder
 from vlacache.models.config import VLAConfig
 from vlacache.models.factory import TOKENIZER_FILE, load_checkpoint, save_checkpoint
 from vlacache.models.prismatic import VLAModel
@@ -27,7 +27,7 @@ FACTS_FILE = "training.json"
 def export_checkpoint(model: VLAModel, folder: Path, facts: dict[str, Any]) -> str:
     """Write bfloat16 weights, config, tokenizer and ``training.json`` (``facts`` and the hash of the weights).
 
-    The folder appears whole or not at all; an older one of that name is replaced.
+    The folder appears whole or not at all; an older one of that name is replaced, see ``vlacache.folders``.
 
     Returns:
         sha256 of ``model.safetensors``.
@@ -35,8 +35,7 @@ def export_checkpoint(model: VLAModel, folder: Path, facts: dict[str, Any]) -> s
     Raises:
         ValueError: larger than 14 MiB.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_folder(folder)
     save_checkpoint(model, temporary, torch.bfloat16)
     shutil.copyfile(TINY_TOKENIZER, temporary / TOKENIZER_FILE)
     digest = hashlib.sha256((temporary / "model.safetensors").read_bytes()).hexdigest()
@@ -44,8 +43,7 @@ def export_checkpoint(model: VLAModel, folder: Path, facts: dict[str, Any]) -> s
     size = sum(file.stat().st_size for file in temporary.iterdir())
     if size > MAX_BYTES:
         raise ValueError(f"checkpoint: expected at most {MAX_BYTES} bytes, got {size}")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    replace_folder(temporary, folder)
     return digest
 
 

@@ -48,11 +48,14 @@ def differences(config: TrainConfig, stored: dict[str, Any], asked: dict[str, An
 def validation_differences(stored: TrainState, asked: Mapping[str, Any] | None) -> list[str]:
     """As ``differences``, of the validation: successes on other episodes cannot be compared with the stored best.
 
-    A sitting without evaluations (None), a state without a best, and one of an older version agree with all.
+    A sitting without evaluations (None), a state without a best, and one of an older version agree with all. One that
+    has no more than the name of the assets is compared without them.
     """
     there = stored.facts.get("validation")
     if asked is None or there is None or stored.best is None:
         return []
+    if isinstance(there.get("assets"), str):
+        asked = {key: value for key, value in asked.items() if key != "assets"}
     return [f"validation {key}: {there.get(key)} != {asked[key]}" for key in asked if there.get(key) != asked[key]]
 
 

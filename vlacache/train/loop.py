@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vlacache.checkout import with_commit
+from vlacache.folders import recover_folder
 from vlacache.lock import FolderLock
 from vlacache.models.config import VLAConfig
 from vlacache.models.factory import LoadedModel, choose_dtype, untrained, wrap_model
@@ -107,6 +108,8 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(folder / LOCK_FILE)
         try:
+            for name in ("best", "last"):
+                recover_folder(folder / name)
             self._prepare(demos, init_from)
         except BaseException:
             self._lock.release()
