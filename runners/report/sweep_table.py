@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -99,12 +98,11 @@ def _table(sweep: Sweep, *, has_prefill: bool) -> Table:
 
 
 def _verdict_table(sweep: Sweep) -> Table:
-    """Non-inferiority of every arm, with what it saves beside it."""
+    """Non-inferiority of every arm, with what it saves beside it; on which pairs a verdict rests is in ``sweep.md``."""
     left, *headers = (header.replace(" on ", "\non ") for header in _verdict_header(sweep))
     table = _new_table([f" {left}", *headers])
     for row in sweep.arms:
-        name, *cells = _verdict_cells(row, sweep)
-        cells = [fill(cell, 12) for cell in cells]  # as wide as the headers above the verdicts
+        name, *cells = _verdict_cells(row, sweep, has_basis=False)
         table.add_row(Text(f" {name}", header_style(row["cache"])), *cells)
     return table
 
@@ -114,9 +112,12 @@ def _verdict_header(sweep: Sweep) -> list[str]:
     return ["non-inferior?", "pairs", "lower limit, pts", *planned, "reuse %", "speed-up"]
 
 
-def _verdict_cells(row: Mapping[str, Any], sweep: Sweep) -> list[str]:
+def _verdict_cells(row: Mapping[str, Any], sweep: Sweep, *, has_basis: bool = True) -> list[str]:
     reuse = NO_DATA if row["reuse_ratio"] is None else f"{100.0 * row['reuse_ratio']:.1f}"
-    verdicts = [_verdict_words(row[margin.column], row[f"{margin.column}_basis"]) for margin in sweep.margins]
+    verdicts = [
+        _verdict_words(row[margin.column], row[f"{margin.column}_basis"] if has_basis else None)
+        for margin in sweep.margins
+    ]
     lower = signed_points(row["difference_lower95"])
     return [row["arm"], str(row["num_pairs"]), lower, *verdicts, reuse, ratio(row["speedup"])]
 

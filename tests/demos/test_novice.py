@@ -120,7 +120,7 @@ def test_any_embedded_model_can_lead(tmp_path: Path) -> None:
 
 
 def test_a_leader_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(ValueError, match=r"novice: expected astray, builtin or the folder of a checkpoint.*nowhere"):
         build_novice(str(tmp_path / "nowhere"), "libero_spatial")
 
 
