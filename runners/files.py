@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vlacache.folders import sync_path
+
 TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -25,22 +27,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(target.parent)
+    sync_path(target.parent)
 
 
 def write_text_atomic(target: Path, text: str) -> None:
     """Write UTF-8 text by way of ``atomic_path``."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new file in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> list[Path]:

@@ -10,8 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from runners.files import sync_folder
 from runners.records import SCHEMA_VERSION, EpisodeRecord, RunRecord
+from vlacache.folders import sync_path
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def mend_torn_line(path: Path) -> Path | None:
     with path.open("r+b") as file:
         file.truncate(end)
         os.fsync(file.fileno())
-    sync_folder(path.parent)
+    sync_path(path.parent)
     logger.warning(
         "%s: the last line was torn by a kill; its %d bytes are kept in %s", path.name, len(tail), aside.name
     )

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from runners.files import atomic_path, remove_leftovers, sync_folder, write_text_atomic
+from runners.files import atomic_path, remove_leftovers, write_text_atomic
 from runners.growth import SUMMARY_FILE, check_same_run, grow
 from runners.identity import is_larger
 from runners.journal import EPISODES_FILE, RUN_FILE, mend_torn_line, read_episodes, read_run
 from runners.lock import RunLock
 from runners.records import EpisodeKey, EpisodeRecord, RunRecord, StepRecord
 from runners.steps import check_steps, read_steps, write_steps
+from vlacache.folders import sync_path
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class RunStore:
             self._lock.release(forget=False)
             raise
         self._file = os.open(run_dir / EPISODES_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        sync_folder(run_dir)
+        sync_path(run_dir)
 
     def __enter__(self) -> RunStore:
         return self

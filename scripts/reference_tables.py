@@ -175,7 +175,7 @@ def publish(sweep_dir: Path, target: Path, *, prune: bool = False) -> None:
     from runners.report.sweep import print_sweep, write_sweep_report
 
     print_sweep(write_sweep_report(sweep_dir))
-    runs = {name: run for name, run in published_runs(sweep_dir).items() if has_pairs(run)}
+    runs = {name: run for name, run in published_runs(sweep_dir).items() if count_pairs(run) > 0}
     check_one_code(runs, BASELINE)
     agree_on(losses(target, runs, read_run(runs[BASELINE]) if BASELINE in runs else None), prune=prune)
     target.mkdir(parents=True, exist_ok=True)
@@ -186,11 +186,6 @@ def publish(sweep_dir: Path, target: Path, *, prune: bool = False) -> None:
             remove_run(folder)
     for name, run in runs.items():
         keep_run(run, target / name)
-
-
-def has_pairs(run: Path) -> bool:
-    """Whether a pair of the run has ended without an error in all its arms."""
-    return count_pairs(run) > 0
 
 
 def publish_all(prefix: str, placement: str, *, prune: bool = False) -> None:

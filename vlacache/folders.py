@@ -1,4 +1,4 @@
-"""Replacing a whole folder so that a kill leaves the old content or the new one, never half of it or none."""
+"""Folders on disk: what survives a power cut, and replacing a whole one so that a kill leaves the old or the new."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def replace_folder(temporary: Path, folder: Path) -> None:
     """
     recover_folder(folder)
     for file in temporary.rglob("*"):
-        _sync(file)
-    _sync(temporary)
+        sync_path(file)
+    sync_path(temporary)
     if folder.exists():
         os.replace(folder, _aside(folder))
     os.replace(temporary, folder)
-    _sync(folder.parent)
+    sync_path(folder.parent)
     shutil.rmtree(_aside(folder), ignore_errors=True)
 
 
@@ -46,7 +46,8 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Make what was written to a file, or renamed and made in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

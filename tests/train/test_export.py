@@ -59,7 +59,7 @@ def test_the_next_export_recovers_too(tmp_path: Path, monkeypatch: pytest.Monkey
     old = export(best, 1)
     os.replace(best, tmp_path / ".best.old")
     with monkeypatch.context() as patch:
-        patch.setattr("vlacache.folders._sync", lambda path: (_ for _ in ()).throw(Killed()))
+        patch.setattr("vlacache.folders.sync_path", lambda path: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             export(best, 2)
     assert digest(best) == old

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlacache.folders import sync_path
+
 STATE_FILE = "state.pt"
 
 
@@ -44,11 +46,7 @@ def save_state(state: TrainState, folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, target)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_path(folder)
 
 
 def load_state(folder: Path) -> TrainState | None:
