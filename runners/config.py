@@ -48,6 +48,7 @@ class SuiteConfig:
     protocol: Literal["simpler", "maniskill3"] | None = None
     sensor_noise: Annotated[float, Field(ge=0)] = 0.0
     settings: tuple[StrictStr, ...] | None = None
+    first_state: Index = 0
 
     @property
     def tasks(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ def check_config(config: RunConfig) -> None:
         ConfigError: the first such mistake.
     """
     _check_episodes(config.suite)
+    _check_states(config.suite)
     _check_backend(config.suite)
     _check_placement(config.suite)
     _check_settings(config.suite)
@@ -36,6 +37,13 @@ def _check_episodes(suite: SuiteConfig) -> None:
             raise ConfigError(
                 f"suite.{key}: expected at least one number, each once, got {list(values)}; null means all"
             )
+
+
+def _check_states(suite: SuiteConfig) -> None:
+    if suite.init_indices is not None and suite.first_state:
+        raise ConfigError(
+            f"suite.first_state={suite.first_state} and suite.init_indices both choose states: give one of them"
+        )
 
 
 def _check_backend(suite: SuiteConfig) -> None:

@@ -34,9 +34,16 @@ FREE_KEYS: tuple[str, ...] = (
 )
 
 #: Which episodes are run; no episode changes through them while episodes do not depend on order.
-SELECTION_KEYS: tuple[str, ...] = ("suite.task_ids", "suite.episodes_per_task", "suite.init_indices", "suite.settings")
+SELECTION_KEYS: tuple[str, ...] = (
+    "suite.task_ids",
+    "suite.episodes_per_task",
+    "suite.first_state",
+    "suite.init_indices",
+    "suite.settings",
+)
 
-#: The first n initial states of each task, null for all; the one key of a run that may become larger later.
+#: n initial states of each task from ``suite.first_state`` on, null for all; the one key of a run that may become
+#: larger later.
 GROWING_KEY = "suite.episodes_per_task"
 
 #: Packages whose version can change an episode or a latency.

@@ -151,6 +151,7 @@ def make_plan(config: RunConfig, simulator: Simulator) -> tuple[PairPlan, ...]:
         suite.placement,
         simulator.num_init_states,
         simulator.order,
+        suite.first_state,
     )
 
 

@@ -48,18 +48,20 @@ def plan_episodes(
     placement: str,
     num_init_states: int | Mapping[int, int],
     order: Mapping[int, Sequence[int]] | None = None,
+    first_state: int = 0,
 ) -> tuple[PairPlan, ...]:
     """Pairs of a run, task by task.
 
     Args:
         suite: official id.
         task_ids: tasks in the order in which they run.
-        episodes_per_task: pairs of each task, the first n states of its ``order``; None for all of them.
+        episodes_per_task: pairs of each task, n states of its ``order`` from ``first_state`` on; None for all of them.
         init_indices: exactly these initial states, in this order, or None.
         seed: ``env_seed`` of every episode (0 is a seed like any other); the official scripts use one for all.
         placement: where the objects start; ``official``: as the suite's initial states say.
         num_init_states: initial states that a task has: one number, or one for each task id.
         order: of each task, the states that may be taken, the first of them first; None for 0, 1, 2 ...
+        first_state: how many states of the ``order`` are left out at its beginning.
 
     Raises:
         ValueError: empty or repeated tasks or states, a state that the task does not have, or another number of states
@@ -77,7 +79,9 @@ def plan_episodes(
             chosen = _named_states(task_id, episodes_per_task, init_indices, available)
         else:
             chosen = range(available) if order is None else order[task_id]
-            _check_count(suite, episodes_per_task, task_id, len(chosen), available, placement)
+            _check_first(first_state, task_id, len(chosen))
+            chosen = chosen[first_state:]
+            _check_count(suite, episodes_per_task, task_id, chosen, order is not None, placement)
             chosen = chosen[:episodes_per_task]
         for position, init_index in enumerate(chosen):
             # Counted from a different arm in each task: the first pair of a task meets a fresh simulator.
@@ -86,20 +90,30 @@ def plan_episodes(
     return tuple(plan)
 
 
-def _check_count(suite: str, count: int | None, task_id: int, selected: int, available: int, placement: str) -> None:
-    """A run ends where the initial states end: the same state under another seed would be no independent episode."""
-    if count is None or count <= selected:
-        return
-    if selected < available:
+def _check_first(first_state: int, task_id: int, selected: int) -> None:
+    if not 0 <= first_state < selected:
         raise ValueError(
-            f"suite.episodes_per_task={count}: task {task_id} has {selected} layouts with these suite.settings; null "
-            "takes all of them"
+            f"suite.first_state={first_state}: task {task_id} has {selected} initial states to take; expected "
+            f"0 .. {selected - 1}"
+        )
+
+
+def _check_count(
+    suite: str, count: int | None, task_id: int, chosen: Sequence[int], is_selection: bool, placement: str
+) -> None:
+    """A run ends where the initial states end: the same state under another seed would be no independent episode."""
+    if count is None or count <= len(chosen):
+        return
+    if is_selection:
+        raise ValueError(
+            f"suite.episodes_per_task={count}: task {task_id} has {len(chosen)} layouts with these suite.settings from "
+            "suite.first_state on; null takes all of them"
         )
     has_wide = suite.startswith("libero_") and placement == "official"
     more = " suite.placement=wide draws more states where it exists." if has_wide else ""
     raise ValueError(
-        f"suite.episodes_per_task={count}: task {task_id} has initial states 0 .. {available - 1}, so a run of "
-        f"the {placement} placement ends at {available} episodes a task; null takes all of each.{more} Another seed= "
+        f"suite.episodes_per_task={count}: task {task_id} has initial states {chosen[0]} .. {chosen[-1]}, so a run of "
+        f"the {placement} placement ends at {len(chosen)} episodes a task; null takes all of each.{more} Another seed= "
         "needs another run_id."
     )
 

@@ -5,6 +5,9 @@
     python scripts/reference_tables.py --placements wide --episodes 80 --arms adaptive    # baseline and this arm grow
     python scripts/reference_tables.py --publish-only --prune    # published arms that were not run here go
 
+The states of a task begin at ``--first-state`` 20: those before it were watched while the weights and the numbers of
+``adaptive`` were chosen (docs/training.md).
+
 Runs go to ``results/<prefix>_<placement>/<arm>/`` and ``results/<prefix>_controls/``; what is worth keeping of them
 (table, figures, picture, episodes of every arm) to ``results/tables/<prefix>_<placement>/``. What is published there
 does not go or shrink without ``--prune``: a fresh clone has the tables and none of the runs behind them.
@@ -43,11 +46,16 @@ BASELINE = "none"
 CONTROLS = ("blind", "replay")
 PLACEMENTS = ("official", "wide")
 
+#: States before it were watched while weights and settings were chosen.
+FIRST_STATE = 20
+
 #: Keys of words that each run of the tables has of its own, and the option that is meant.
 OWN_KEYS = {
     "suite": "the tables are libero_spatial's",
     "suite.placement": "choose with --placements",
     "suite.episodes_per_task": "choose with --episodes and --side-episodes",
+    "suite.first_state": "choose with --first-state",
+    "suite.init_indices": "choose with --first-state and --episodes",
     "cache": "choose with --arms",
     "run_id": "the first word is the prefix of all run ids",
     "runner.shared_baseline": "every arm shares the baseline of its table",
@@ -63,14 +71,14 @@ class Arm:
     is_main: bool
 
 
-def _probe(policy: str, reuse_ratio: float) -> Arm:
-    return Arm(f"{policy}-{reuse_ratio}", (f"cache={policy}", f"cache.reuse_ratio={reuse_ratio}"), False)
-
-
 ARMS = (
     *(Arm(name, (f"cache={name}",), True) for name in ("adaptive", "static_task", "official", "paper")),
     Arm("static", ("cache=static",), False),
-    *(_probe(policy, ratio) for policy in ("fixed_ratio", "random") for ratio in (0.2, 0.4, 0.6, 0.8)),
+    *(
+        Arm(f"{policy}-{ratio}", (f"cache={policy}", f"cache.reuse_ratio={ratio}"), False)
+        for policy in ("fixed_ratio", "random")
+        for ratio in (0.2, 0.4, 0.6, 0.8)
+    ),
     # Stale by design: the default policy without its bounds on age.
     Arm("adaptive-no_max_age", ("cache=adaptive", "cache.max_age=null", "cache.refresh_every=null"), False),
 )
@@ -85,12 +93,13 @@ def commands(
     side_episodes: int,
     words: Sequence[str],
     chosen: Collection[str] = CHOICES,
+    first_state: int = FIRST_STATE,
 ) -> list[list[str]]:
     """Words of ``run.py`` calls: the baseline, the controls, the main arms, the side arms.
 
     A run that is larger already keeps its size.
     """
-    common = ["suite=libero_spatial", f"suite.placement={placement}", *words]
+    common = ["suite=libero_spatial", f"suite.placement={placement}", f"suite.first_state={first_state}", *words]
     sweep = f"{prefix}_{placement}"
     calls = [[*common, *_sized(f"{sweep}/{BASELINE}", episodes), f"cache={BASELINE}"]]
     for control in CONTROLS:
@@ -137,8 +146,8 @@ def control_words(control: str, common: Sequence[str]) -> list[str]:
 def check_control(control: RunRecord, baseline: RunRecord) -> None:
     """Raise ``ValueError`` when a finished control is not one of this table, which would silently go without it."""
     pairs = {"suite": (control.suite, baseline.suite), "assets": (control.assets, baseline.assets)}
-    for key in ("placement", "max_steps"):
-        pairs[f"suite.{key}"] = (control.config["suite"][key], baseline.config["suite"][key])
+    for key in ("placement", "max_steps", "first_state"):
+        pairs[f"suite.{key}"] = (control.config["suite"].get(key), baseline.config["suite"].get(key))
     pairs["seed"] = (control.config["seed"], baseline.config["seed"])
     if control.model == "blind":
         pairs["checkpoint"] = (control.checkpoint, baseline.checkpoint)
@@ -237,6 +246,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--placements", nargs="+", choices=PLACEMENTS, default=list(PLACEMENTS))
     out.add_argument("--episodes", type=int, default=20, help="per task: baseline, controls, main arms")
     out.add_argument("--side-episodes", type=int, default=5, help="per task: the other arms")
+    out.add_argument("--first-state", type=int, default=FIRST_STATE, help="of each task; earlier ones are left out")
     out.add_argument("--arms", nargs="+", choices=CHOICES, default=list(CHOICES), metavar="ARM",
                      help=f"run these beside the baseline, of {', '.join(CHOICES)}; all by default")  # fmt: skip
     out.add_argument("--publish-only", action="store_true", help="run nothing")
@@ -255,10 +265,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
             options.error(f"{word}: every run of the tables has its own; {OWN_KEYS[key]}")
     if not 1 <= given.side_episodes <= given.episodes:
         options.error(f"--side-episodes: expected 1..{given.episodes}, the episodes of the baseline")
-    if "official" in given.placements and given.episodes > LIBERO_INIT_STATES["official"]:
+    if given.first_state < 0:
+        options.error(f"--first-state: expected at least 0, got {given.first_state}")
+    available = LIBERO_INIT_STATES["official"] - given.first_state
+    if "official" in given.placements and given.episodes > available:
         options.error(
-            f"--episodes {given.episodes}: the official placement ends at {LIBERO_INIT_STATES['official']} states a "
-            "task; ask for fewer, or for --placements wide"
+            f"--episodes {given.episodes}: from state {given.first_state} on, the official placement has "
+            f"{max(available, 0)} states a task; ask for fewer, or for --placements wide"
         )
     return given
 
@@ -268,7 +281,7 @@ def make_tables(given: argparse.Namespace) -> int:
     for placement in given.placements:
         if not given.publish_only:
             sizes = (given.episodes, given.side_episodes)
-            calls = commands(given.prefix, placement, *sizes, given.words, given.arms)
+            calls = commands(given.prefix, placement, *sizes, given.words, given.arms, given.first_state)
             if not given.prune:
                 check_plan(calls, f"{given.prefix}_{placement}")
             for call in calls:

@@ -40,7 +40,8 @@ def planned_pairs(run: Mapping[str, Any]) -> PlannedPairs:
         return PlannedPairs(None, None, "this suite")
     tasks, named = suite.get("task_ids"), suite.get("init_indices")
     every = list(range(NUM_TASKS[run["suite"]]))
-    part = named is not None or suite.get("settings") is not None or sorted(tasks or every) != every
+    first = _first(suite)
+    part = named is not None or suite.get("settings") is not None or sorted(tasks or every) != every or first > 0
     choice = "this choice of tasks and states" if part else "this suite"
     count = suite.get("episodes_per_task")
     states = {task: _states(run["suite"], suite, task) for task in (tasks or every)}
@@ -48,7 +49,9 @@ def planned_pairs(run: Mapping[str, Any]) -> PlannedPairs:
     available = sum(len(own) for own in known) if len(known) == len(states) else None
     if available is None and count is None:
         return PlannedPairs(None, None, choice)
-    chosen = {task: (range(count or 0) if own is None else own[:count]) for task, own in states.items()}
+    chosen = {
+        task: (range(first, first + (count or 0)) if own is None else own[:count]) for task, own in states.items()
+    }
     places = [(place, task, state) for task, own in chosen.items() for place, state in enumerate(own)]
     return PlannedPairs(tuple((task, state) for _, task, state in sorted(places)), available, choice)
 
@@ -60,8 +63,12 @@ def _states(name: str, suite: Mapping[str, Any], task: int) -> Sequence[int] | N
     if suite.get("init_indices") is not None:
         return list(suite["init_indices"])
     if name.startswith("libero_"):
-        return range(LIBERO_INIT_STATES[suite.get("placement", "official")])
-    return select_layouts(name, task, suite.get("settings")) if setting_names(name, task) else None
+        return range(LIBERO_INIT_STATES[suite.get("placement", "official")])[_first(suite) :]
+    return select_layouts(name, task, suite.get("settings"))[_first(suite) :] if setting_names(name, task) else None
+
+
+def _first(suite: Mapping[str, Any]) -> int:
+    return int(suite.get("first_state", 0))  # runs of earlier versions have no such key
 
 
 def order_ends(pairs: pd.DataFrame, plan: PlannedPairs) -> list[PairEnd | None]:

@@ -169,6 +169,13 @@ def test_the_order_of_a_simpler_suite_is_that_of_its_plan() -> None:
 def test_pairs_of_a_suite_are_known_where_its_record_says_enough() -> None:
     assert (planned_pairs(record()).available, planned_pairs(record()).choice) == (500, "this suite")
     assert planned_pairs(record(placement="wide")).available == 10_000
+    late = planned_pairs(record(first_state=20, episodes_per_task=2, task_ids=[4, 1]))
+    assert (late.starts, late.available) == (((1, 20), (4, 20), (1, 21), (4, 21)), 60)
+    assert (planned_pairs(record(first_state=20)).available, planned_pairs(record(first_state=20)).choice) == (
+        300,
+        "this choice of tasks and states",
+    )
+    assert planned_pairs(record("toy", first_state=3, episodes_per_task=1)).starts == ((0, 3), (1, 3), (2, 3))
     part = planned_pairs(record(task_ids=[0, 3]))
     assert (part.available, part.choice) == (100, "this choice of tasks and states")
     assert planned_pairs(record("toy", episodes_per_task=4)).available is None

@@ -58,7 +58,12 @@ def test_every_command_of_the_docstring_is_understood() -> None:
     [
         ("--placements wdie", "invalid choice: 'wdie'"),
         ("mine stray", "stray: expected key=value"),
-        ("--episodes 80", "ends at 50 states a task"),
+        ("--episodes 80", "from state 20 on, the official placement has 30 states a task"),
+        ("--episodes 31", "has 30 states a task"),
+        ("--first-state 50 --episodes 5", "has 0 states a task"),
+        ("--first-state -1", "expected at least 0, got -1"),
+        ("suite.first_state=3", "choose with --first-state"),
+        ("suite.init_indices=[3]", "choose with --first-state"),
         ("--episodes 2", r"--side-episodes: expected 1\.\.2"),
         ("--arms none", "invalid choice: 'none'"),
         ("suite.placement=wide", "suite.placement=wide: every run of the tables has its own; choose with --placements"),
@@ -80,6 +85,12 @@ def test_a_stage_of_one_arm_runs_it_and_its_baseline() -> None:
     assert list(runs) == ["none", "adaptive"]
     assert {run.suite.episodes_per_task for run in runs.values()} == {80}
     assert runs["adaptive"].runner.shared_baseline == "tables_wide/none"
+
+
+def test_tables_begin_at_states_that_nobody_watched() -> None:
+    assert {run.suite.first_state for run in configs("tables", "wide", 20, 5, []).values()} == {20}
+    calls = commands("tables", "wide", 20, 5, [], [], parse(["--first-state", "7"]).first_state)
+    assert [compose_run(call).config.suite.first_state for call in calls] == [7]
 
 
 def test_a_run_that_has_grown_keeps_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_run) -> None:
@@ -112,7 +123,8 @@ def test_a_control_of_another_table_is_no_control(write_run: Callable[..., Path]
     check_control(replace(baseline, model="replay", checkpoint=None), baseline)
     with pytest.raises(ValueError, match=r"checkpoint: 'tiny_oft@b', the table's 'tiny_oft@a'\. Move it away"):
         check_control(replace(baseline, model="blind", checkpoint="tiny_oft@b"), baseline)
-    for change in ({"suite": {**suite, "placement": "official"}}, {"suite": suite, "seed": 1}):
+    changes = ({**suite, "placement": "official"}, {**suite, "first_state": 20})
+    for change in (*({"suite": changed} for changed in changes), {"suite": suite, "seed": 1}):
         with pytest.raises(ValueError, match="is no control of"):
             check_control(replace(baseline, model="replay", config={**baseline.config, **change}), baseline)
 

@@ -75,6 +75,7 @@ def test_the_record_says_how_it_grew(small: ToyRun) -> None:
         (3, {"task_ids": [0]}, r"suite\.task_ids: \[0, 1\] != \[0\]"),
         (3, {"init_indices": [0, 1, 2]}, r"suite\.init_indices: '<absent>' != \[0, 1, 2\]"),
         (3, {"max_steps": 9}, r"suite\.max_steps"),
+        (3, {"first_state": 1}, r"suite\.first_state"),
     ],
 )
 def test_other_changes_are_refused_and_change_nothing(

@@ -42,6 +42,20 @@ def test_named_states_are_taken_in_order() -> None:
         assert [p.init_index for p in plan(init_indices=[7, 3, 5], episodes_per_task=count)] == [7, 3, 5, 7, 3, 5]
 
 
+def test_states_begin_where_they_are_told_to() -> None:
+    assert [p.init_index for p in plan(first_state=17)] == [17, 18, 19] * 2
+    assert [p.init_index for p in plan(first_state=18, episodes_per_task=None)] == [18, 19] * 2
+    order = {0: (5, 1, 9, 3), 2: (2, 0, 4, 6)}
+    assert [p.init_index for p in plan(first_state=1, order=order)] == [0, 4, 6, 1, 9, 3]
+    for first_state, message in ((20, r"first_state=20: task 2 has 20 .* expected 0 \.\. 19"), (-1, "first_state=-1")):
+        with pytest.raises(ValueError, match=message):
+            plan(first_state=first_state)
+    with pytest.raises(ValueError, match=r"task 2 has initial states 18 \.\. 19, .* ends at 2 episodes"):
+        plan(first_state=18)
+    with pytest.raises(ValueError, match=r"task 2 has 3 layouts with these suite.settings from suite.first_state on"):
+        plan(first_state=1, order=order, episodes_per_task=4)
+
+
 def test_without_a_number_every_state_is_taken() -> None:
     pairs = plan(num_init_states={2: 4, 0: 3}, episodes_per_task=None)
     assert [(p.task_id, p.init_index) for p in pairs] == [(2, 0), (2, 1), (2, 2), (2, 3), (0, 0), (0, 1), (0, 2)]

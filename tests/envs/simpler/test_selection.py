@@ -71,6 +71,7 @@ def test_a_setting_of_some_tasks_is_taken_where_it_exists() -> None:
         (["suite=simpler_widowx", "suite.settings=[base]"], "simpler_google_vm and simpler_google_va, got"),
         (["suite=simpler_google_vm", "suite.settings=[base]"], "no setting 'base'"),
         (["suite=simpler_google_va", "suite.settings=[base]", "suite.init_indices=[0]"], "both choose layouts"),
+        (["suite=simpler_widowx", "suite.first_state=2", "suite.init_indices=[0]"], "both choose states"),
         (["suite=simpler_google_vm", "suite.protocol=maniskill3"], "the tasks of simpler_widowx alone"),
     ],
 )
