@@ -24,7 +24,8 @@ class Attention:
         self.readout = session.readout(layout, causal=False)
         if self.readout is not None:
             self.readout.scores = torch.linspace(0, 1, layout.num_patches)
-            self.readout.entropies = torch.ones(len(self.readout.request.entropy_layers))
+            if self.readout.request.entropy_layers:
+                self.readout.entropies = torch.ones(len(self.readout.request.entropy_layers))
 
 
 def call(session: CacheSession, layout: TokenLayout, frames: Tensor, **keys: Any) -> CacheDecision:
@@ -192,16 +193,29 @@ def test_attention_is_read_just_before_a_silent_session_asks_again(oft_layout: T
     assert read == [0, 5]  # cold, and before the question in call 6
 
 
-def test_entropy_layers_take_turns(oft_layout: TokenLayout, frames: Tensor) -> None:
-    session = make("adaptive", tau=0.0, entropy_stride=2)
+@pytest.mark.parametrize(("calls", "expected"), [("dense", [4, 0, 0, 4, 0]), ("all", [4, 4, 4, 4, 4])])
+def test_entropies_are_read_in_these_calls(
+    oft_layout: TokenLayout, frames: Tensor, calls: str, expected: list[int]
+) -> None:
+    session = make("adaptive", tau=0.0, refresh_every=3, entropy_calls=calls)
     seen = []
-    for _ in range(4):
+    for _ in range(5):
         decision = session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6)
         attention = Attention(session, oft_layout)
-        assert attention.readout is not None
-        seen.append(sorted(attention.readout.request.entropy_layers))
+        assert attention.readout is not None and attention.readout.request.relevance_layers
+        seen.append(len(attention.readout.request.entropy_layers))
         session.commit(decision, attention.readout)
-    assert seen == [[0, 1, 2, 3], [1, 3], [0, 2], [1, 3]]
+        assert session.entropies is not None and session.entropies.numel() == 4
+    assert seen == expected
+
+
+def test_a_call_that_turns_out_dense_reads_entropies(oft_layout: TokenLayout, frames: Tensor) -> None:
+    session = make("adaptive", tau=0.0, min_saving=1.0, max_backoff=0)
+    for _ in range(3):
+        decision = session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6)
+        readout = Attention(session, oft_layout).readout
+        assert decision.is_dense and readout is not None and len(readout.request.entropy_layers) == 4
+        session.commit(decision, readout)
 
 
 def test_none_keeps_no_state(oft_layout: TokenLayout, frames: Tensor) -> None:

@@ -133,8 +133,11 @@ class Readout:
 
     def rows(self, positions: Tensor) -> ReadoutRows:
         """The rows to read in a segment that computes ``positions`` (int64[n], ascending)."""
-        index = torch.arange(positions.numel() if self.request.entropy_layers else 0, device=positions.device)
         relevance = torch.searchsorted(positions, self.request.relevance_rows)
+        if not self.request.entropy_layers:
+            nothing = positions[:0]
+            return ReadoutRows(nothing, relevance, nothing)
+        index = torch.arange(positions.numel(), device=positions.device)
         entropy = sample_rows(index, self.request.entropy_rows)
         return ReadoutRows(entropy, relevance, positions[entropy])
 
@@ -184,8 +187,7 @@ class Readout:
         queries, positions = zip(*(self._entropy_queries[layer] for layer in layers), strict=True)
         if len({q.shape for q in queries}) == 1 and self.request.entropy_rows is not None:
             stacked = torch.stack(positions)[:, None] if self._causal else None
-            step = layers[1] - layers[0] if len(layers) > 1 else 1
-            wanted = keys[layers[0] : layers[-1] + 1 : step]  # layers are evenly spaced: a view, not a copy
+            wanted = keys if len(layers) == keys.shape[0] else keys[layers]  # as a rule all: a view, not a copy
             means = row_entropies(self._attention(torch.stack(queries), wanted, stacked)).mean(dim=-1)
         else:
             # Exact mode: all rows of all layers at once would not fit; layers have different numbers of rows.

@@ -61,7 +61,6 @@ class CacheSession:
         self._entropies: Tensor | None = None
         self._age: Tensor | None = None
         self._calls_since_refresh = 0
-        self._num_calls = 0
         self._misses = 0
         self._silent_calls = 0
 
@@ -138,17 +137,18 @@ class CacheSession:
         pending = self._pending
         if pending is None or pending.proposal is None:
             raise RuntimeError("CacheSession: settle() without ask(); each call is ask, settle, prefill, commit")
-        if pending.proposal.reason is not None:
-            return pending.proposal
-        decision = self._at_least_break_even(pending, pending.proposal)
-        self._back_off(decision)
+        decision = pending.proposal
+        if decision.reason is None:
+            decision = self._at_least_break_even(pending, decision)
+            self._back_off(decision)
+        pending.decision = decision
         return decision
 
     def readout(self, layout: TokenLayout, *, causal: bool) -> Readout | None:
         """A collector for the attention that the policy wants from this prefill, or None."""
         num_layers = self.shape.num_layers
         relevance = frozenset(self.policy.relevance_layers(num_layers))
-        entropy = self._entropy_layers() if self.policy.needs_entropy else frozenset()
+        entropy = frozenset(range(num_layers)) if self._reads_entropies() else frozenset[int]()
         if self._silent_calls or not (relevance or entropy):
             return None
         request = ReadoutRequest(relevance, self._rows_of(layout), entropy, self.policy.readout.entropy_rows)
@@ -161,11 +161,12 @@ class CacheSession:
             self._relevance_rows[layout] = sample_rows(positions, self.policy.readout.relevance_rows)
         return self._relevance_rows[layout]
 
-    def _entropy_layers(self) -> frozenset[int]:
-        """Layers read in this call: all at first, then every ``entropy_stride``-th, taking turns."""
-        stride = 1 if self._entropies is None else self.policy.readout.entropy_stride
-        first = self._num_calls % stride
-        return frozenset(range(first, self.shape.num_layers, stride))
+    def _reads_entropies(self) -> bool:
+        """In every call, or only in those that turned out dense."""
+        if not self.policy.needs_entropy:
+            return False
+        decision = None if self._pending is None else self._pending.decision
+        return self.policy.readout.entropy_calls == "all" or decision is None or decision.is_dense
 
     def commit(self, decision: CacheDecision, readout: Readout | None) -> None:
         """Take over what the finished prefill wrote and read.
@@ -177,7 +178,6 @@ class CacheSession:
             raise RuntimeError("CacheSession: commit() without decide(); each call is ask, settle, prefill, commit")
         pending, self._pending = self._pending, None
         self._layout, self._prompt, self._cameras = pending.layout, pending.prompt, pending.cameras
-        self._num_calls += 1
         if isinstance(self.policy, ReusePolicy):
             self._advance_age(decision)
             self._advance_reference(decision, pending.frames)
@@ -254,10 +254,7 @@ class CacheSession:
         if readout.scores is not None:
             self._scores = readout.scores
         if readout.entropies is not None:
-            layers = sorted(readout.request.entropy_layers)
-            known = torch.zeros(self.shape.num_layers) if self._entropies is None else self._entropies.clone()
-            known[layers] = readout.entropies.cpu()  # the actions have been fetched: nothing is left to wait for
-            self._entropies = known
+            self._entropies = readout.entropies.cpu()  # the actions have been fetched: nothing is left to wait for
 
     def _advance_age(self, decision: CacheDecision) -> None:
         if decision.is_dense:
@@ -292,4 +289,5 @@ class _Pending:
     frames: Tensor
     head_rows: int
     proposal: CacheDecision | None = None
+    decision: CacheDecision | None = None
     aged_out: HostCopy | None = None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from vlacache.core.decision import CacheDecision
 from vlacache.core.layout import SpanKind, TokenLayout, scale_layer
 from vlacache.core.policies.base import (
     CacheState,
+    EntropyCalls,
     ReadoutNumbers,
     Reference,
     RelevantPolicy,
+    check_choice,
     check_range,
     rank_by_similarity,
     relevant_patches,
@@ -37,7 +39,7 @@ class Adaptive(RelevantPolicy):
         task_top_k: relevant patches a view (of 256). first_layer: no reuse above it (index of 32).
         schedule_base, schedule_gain: share at layer l = base + gain * (1 - entropy / log N), see ``concentration``.
         entropy_rows, relevance_rows: query rows read per layer for entropy and for relevance, None for all.
-        entropy_stride: every call reads a quarter of the layers (4), in turn; attention drifts slowly, reading costs.
+        entropy_calls: ``dense``: entropies are read at the start and at each refresh; they drift slowly, reading costs.
     """
 
     name: ClassVar[str] = "adaptive"
@@ -53,7 +55,7 @@ class Adaptive(RelevantPolicy):
     schedule_base: float = 0.6
     schedule_gain: float = 1.0
     entropy_rows: int | None = 16
-    entropy_stride: int = 4
+    entropy_calls: EntropyCalls = "dense"
     relevance_rows: int | None = 32
     max_age: int | None = 4
     refresh_every: int | None = 12
@@ -67,12 +69,12 @@ class Adaptive(RelevantPolicy):
         check_range(self.name, "schedule_base", self.schedule_base, low=0.0, high=1.0)
         check_range(self.name, "schedule_gain", self.schedule_gain, low=0.0)
         check_range(self.name, "entropy_rows", self.entropy_rows, low=1)
-        check_range(self.name, "entropy_stride", self.entropy_stride, low=1)
+        check_choice(self.name, "entropy_calls", self.entropy_calls, get_args(EntropyCalls))
         check_range(self.name, "relevance_rows", self.relevance_rows, low=1)
 
     @property
     def readout(self) -> ReadoutNumbers:
-        return ReadoutNumbers(self.entropy_rows, self.entropy_stride, self.relevance_rows)
+        return ReadoutNumbers(self.entropy_rows, self.entropy_calls, self.relevance_rows)
 
     def decide(self, state: CacheState) -> CacheDecision:
         static = static_patches(state, self.tau, self.top_k)

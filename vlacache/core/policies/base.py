@@ -18,6 +18,9 @@ from vlacache.core.similarity import SimilarityMeasure
 #: computed from.
 Reference = Literal["previous", "oldest"]
 
+#: Calls in which entropies are read: in all of them, or in those that compute everything anyway.
+EntropyCalls = Literal["all", "dense"]
+
 
 @dataclass(frozen=True, slots=True)
 class CacheState:
@@ -44,10 +47,10 @@ class CacheState:
 
 
 class ReadoutNumbers(NamedTuple):
-    """How much attention a policy reads: rows per layer (None for all), and every how many layers per call."""
+    """How much attention a policy reads: rows per layer (None for all), and in which calls entropies."""
 
     entropy_rows: int | None = None
-    entropy_stride: int = 1
+    entropy_calls: EntropyCalls = "all"
     relevance_rows: int | None = None
 
 
@@ -131,6 +134,12 @@ def check_range(policy: str, key: str, value: float | None, *, low: float, high:
         raise ValueError(f"cache.{key}: expected a {number} {limit}, got {value!r} (cache={policy})")
 
 
+def check_choice(policy: str, key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"cache.{key}: expected one of {', '.join(choices)}, got {value!r} (cache={policy})")
+
+
 def static_patches(state: CacheState, tau: float, top_k: int) -> Tensor:
     """bool[P]: similarity >= tau, and among the ``top_k`` (of 256) most similar of its view.
 
@@ -138,8 +147,11 @@ def static_patches(state: CacheState, tau: float, top_k: int) -> Tensor:
     """
     layout = state.layout
     passed = state.similarity >= tau
+    count = layout.scale_count(top_k)
+    if count >= layout.patches_per_view:
+        return passed
     per_view = state.similarity.view(len(layout.views), layout.patches_per_view)
-    order = torch.sort(per_view, dim=1, descending=True, stable=True).indices[:, : layout.scale_count(top_k)]
+    order = torch.sort(per_view, dim=1, descending=True, stable=True).indices[:, :count]
     best = torch.zeros_like(per_view, dtype=torch.bool).scatter_(1, order, True).flatten()
     return passed & best
 
