@@ -12,7 +12,7 @@ SWEEP ?= reuse_ratio
 DEMOS ?= results/demos
 TRAIN ?= results/train/tiny_oft
 
-.PHONY: help setup setup-simpler run test sweep tables demos train lint bench clean
+.PHONY: help setup setup-simpler run test sweep tables demos train card lint bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -60,6 +60,18 @@ train: demos ## Train tiny_oft from demonstrations, keep the checkpoint with the
 	$(BIN)/python scripts/train_tiny.py --demos \
 		$(foreach name,wide official wide_jitter official_cabinet object goal,"$(DEMOS)/$(name)") $${scanned:+"$$scanned"} \
 		--folder "$(TRAIN)" --suites libero_spatial libero_object libero_goal --placements official wide $(ARGS)
+
+CARD = $(BIN)/python run.py cache=none suite.first_state=20 suite.episodes_per_task=5
+TABLES = results/libero_spatial
+
+card: $(STAMP) ## The model card of tiny_oft: from the runs of `make tables`, libero_object, libero_goal and scanned meshes
+	$(CARD) suite=libero_object run_id=card_object
+	$(CARD) suite=libero_goal run_id=card_goal
+	[ -z "$$VLACACHE_ASSETS_DIR" ] || $(CARD) suite=libero_spatial assets=auto run_id=card_scanned
+	$(BIN)/python scripts/write_model_card.py vlacache/models/checkpoints/tiny_oft \
+		--run $(TABLES)_official/none $(TABLES)_wide/none $$(ls -d results/card_scanned 2>/dev/null) \
+		results/card_object results/card_goal \
+		$(foreach name,official wide,$(foreach control,blind replay,--control $(control)=$(TABLES)_controls/$(control)_$(name)))
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .

@@ -3,18 +3,21 @@
     python scripts/write_model_card.py vlacache/models/checkpoints/tiny_oft \\
         --run results/oft_official results/oft_wide --control blind=results/blind_wide \\
         --control replay=results/replay_wide --failure "Task 5: the bowl tips."
+
+Without ``--failure`` those of the card that is there stay, as long as it is about the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from runners.report.model_card import evaluation_of_run, write_model_card
+from runners.report.model_card import CARD_FILE, TRAINING_FILE, evaluation_of_run, write_model_card
 from runners.script import run_script
 
 
@@ -37,11 +40,18 @@ def _write(given: argparse.Namespace) -> int:
     facts = {
         "evaluations": [evaluation_of_run(path) for path in given.run],
         "controls": [{"name": name, **evaluation_of_run(Path(path))} for name, _, path in controls],
-        "known_failures": given.failure,
+        "known_failures": given.failure or known_failures(given.folder),
     }
     write_model_card(given.folder, facts)
     print(f"{given.folder / 'README.md'}")
     return 0
+
+
+def known_failures(folder: Path) -> list[str]:
+    """Of the card in ``folder``; none where it is about other weights or not there."""
+    card, training = folder / CARD_FILE, json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    told = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    return list(told.get("known_failures", ())) if told.get("sha256") == training["sha256"] else []
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from runners.controls.replay import POOL
 from runners.report.model_card import count_parameters, evaluation_of_run, render_card, write_model_card
+from scripts.write_model_card import known_failures
 
 WEIGHTS = save(
     {"a": np.zeros((3, 5), np.float16), "b": np.zeros(7, np.float32), "scalar": np.zeros((), np.float32)},
@@ -152,6 +153,15 @@ def test_other_weights_are_refused(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").write_bytes(b"others")
     with pytest.raises(ValueError, match=r"\(training.json\)"):
         write_model_card(checkpoint, {})
+
+
+def test_known_failures_stay_with_their_weights(checkpoint: Path) -> None:
+    assert known_failures(checkpoint) == []
+    write_model_card(checkpoint, {"known_failures": ["It drops the bowl."]})
+    assert known_failures(checkpoint) == ["It drops the bowl."]
+    training = json.loads((checkpoint / "training.json").read_text())
+    (checkpoint / "training.json").write_text(json.dumps({**training, "sha256": "0" * 64}))
+    assert known_failures(checkpoint) == []
 
 
 def test_what_was_not_measured_is_said(checkpoint: Path) -> None:
