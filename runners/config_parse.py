@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -51,8 +52,9 @@ def check_cache(cache: CacheSection) -> None:
     """
     from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
 
+    types = {field.name: str(field.type) for field in fields(CACHE_POLICIES[cache.name])}
     for key, value in cache.numbers.items():
-        if isinstance(value, bool) and "bool" not in str(CACHE_POLICIES[cache.name].__annotations__.get(key)):
+        if isinstance(value, bool) and "bool" not in types.get(key, ""):
             raise ConfigError(f"cache.{key}: expected a number, got {value}")
     try:
         validate(CACHE_POLICIES[cache.name], cache.numbers, prefix="cache.")

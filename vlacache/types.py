@@ -89,12 +89,12 @@ class InferenceStats:
     ``macs`` counts multiply-accumulates of towers, projector, decoder, readout and head (FLOPs are twice that);
     ``prefill_macs`` the decoder's share. ``reuse_ratio`` is reused (layer, vision token) pairs / all such pairs.
     ``fallback`` says why nothing was reused: ``cold``, ``prompt_changed``, ``cameras_changed``, ``refresh``,
-    ``break_even``, ``policy_none``, or None when the cache was used. ``accepted_tokens`` counts the decode steps that
-    the draft saved (speculative decoding), None for a call without a draft. ``is_warmup``: a first call, or one that
-    ran something in another way than later calls will (a shape whose graph is captured after it); its times count for
-    nothing. ``runtime`` says how the call was launched: ``eager``, ``graphs``, or graphs with what ran without them
-    (``graphs, 3 refused``); None where nothing is launched (a scripted policy). ``peak_memory_bytes`` is of the process
-    so far: reserved by the allocator on a GPU, graphs' memory included, or the resident set on a CPU.
+    ``precise_motion``, ``break_even``, ``policy_none``, or None when the cache was used. ``accepted_tokens`` counts the
+    decode steps that the draft saved (speculative decoding), None for a call without a draft. ``is_warmup``: a first
+    call, or one that ran something in another way than later calls will (a shape whose graph is captured after it); its
+    times count for nothing. ``runtime`` says how the call was launched: ``eager``, ``graphs``, or graphs with what ran
+    without them (``graphs, 3 refused``); None where nothing is launched (a scripted policy). ``peak_memory_bytes`` is
+    of the process so far: reserved by the allocator on a GPU, graphs' memory included, or the resident set on a CPU.
     ``foreign_tokens`` counts generated ids that are no action bins (end of text, padding rows); they were de-tokenised
     as extreme actions all the same.
     """

@@ -11,7 +11,9 @@ from torch import Tensor
 from vlacache.core.decision import CacheDecision
 from vlacache.core.flops import DecoderShape
 from vlacache.core.layout import TokenLayout
+from vlacache.core.motion import Motion
 from vlacache.core.policies import build_cache_policy
+from vlacache.core.policies.base import ReusePolicy
 from vlacache.core.session import CacheSession
 
 SHAPE = DecoderShape(num_layers=4, num_heads=2, hidden_size=16, intermediate_size=24)
@@ -216,6 +218,35 @@ def test_a_call_that_turns_out_dense_reads_entropies(oft_layout: TokenLayout, fr
         readout = Attention(session, oft_layout).readout
         assert decision.is_dense and readout is not None and len(readout.request.entropy_layers) == 4
         session.commit(decision, readout)
+
+
+def test_what_follows_slow_or_gripping_actions_is_dense(oft_layout: TokenLayout, frames: Tensor) -> None:
+    motions = {"quick": Motion(0.9, False), "slow": Motion(0.4, False), "grips": Motion(0.9, True), "unknown": None}
+    session = make("adaptive", tau=0.0, refresh_every=None, max_age=None, min_saving=0.0)
+    told = []
+    for name in ("quick", "quick", "slow", "quick", "grips", "unknown", "quick"):
+        decision = session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6)
+        told.append(decision.reason)
+        session.commit(decision, Attention(session, oft_layout).readout, motions[name])
+    assert told == ["cold", None, None, "precise_motion", None, "precise_motion", None]
+    session.commit(session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6), None, motions["slow"])
+    session.reset(1)
+    assert session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6).reason == "cold"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "motion", "is_dense"),
+    [
+        ({}, Motion(0.0, True), False),
+        ({"dense_below_speed": 0.5}, Motion(0.49, False), True),
+        ({"dense_below_speed": 0.5}, Motion(0.5, True), False),
+        ({"dense_at_grip": True}, Motion(0.0, False), False),
+        ({"dense_at_grip": True}, Motion(0.0, True), True),
+    ],
+)
+def test_published_rules_ask_for_it_by_name(numbers: dict[str, Any], motion: Motion, is_dense: bool) -> None:
+    policy = build_cache_policy("paper", numbers)
+    assert isinstance(policy, ReusePolicy) and policy.wants_dense(motion) is is_dense
 
 
 def test_none_keeps_no_state(oft_layout: TokenLayout, frames: Tensor) -> None:

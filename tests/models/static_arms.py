@@ -15,7 +15,12 @@ from vlacache.models.runtime import StaticRuntime
 from vlacache.models.runtime.graphs import Recorder
 from vlacache.types import ActionChunk, Observation
 
-EAGER_TO_REUSE: dict[str, object] = {"min_saving": 0.0, "max_backoff": 0}
+EAGER_TO_REUSE: dict[str, object] = {
+    "min_saving": 0.0,
+    "max_backoff": 0,
+    "dense_below_speed": None,
+    "dense_at_grip": False,
+}
 NUMBERS: dict[str, dict[str, object]] = {
     "none": {},
     "adaptive": {"tau": 0.5, "task_top_k": 64, "max_age": 2, **EAGER_TO_REUSE},

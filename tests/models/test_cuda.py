@@ -45,7 +45,10 @@ def test_cuda_equals_cpu(model: str, cache: str) -> None:
 
 
 def test_events_time_the_stages() -> None:
-    policy = CachedPolicy(load_model(ModelConfig("tiny_oft", device="cuda")), build_cache_policy("adaptive"))
+    policy = CachedPolicy(
+        load_model(ModelConfig("tiny_oft", device="cuda")),
+        build_cache_policy("adaptive", {"dense_below_speed": None, "dense_at_grip": False}),
+    )
     policy.reset(0)
     for step in range(3):
         stats = policy.infer(observation(step, size=256)).stats
@@ -60,7 +63,8 @@ def on_gpu(model: str, runtime: str, decode: str = "plain") -> LoadedModel:
 
 
 def arm(model: LoadedModel, cache: str) -> CachedPolicy:
-    numbers: dict[str, object] = {} if cache == "none" else {"min_saving": 0.0, "max_backoff": 0}
+    always = {"min_saving": 0.0, "max_backoff": 0, "dense_below_speed": None, "dense_at_grip": False}
+    numbers: dict[str, object] = {} if cache == "none" else always
     policy = CachedPolicy(model, build_cache_policy(cache, numbers))
     policy.reset(0)
     return policy

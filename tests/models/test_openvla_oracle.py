@@ -128,7 +128,8 @@ def test_openvla_whole_call(folders, models, expected, case: str) -> None:
     loaded.model.config = raw
     observation = Observation({"agentview": want[f"{case}.image_u8"].numpy()}, "ids decide", None, 0)
     for name in ("none", "adaptive"):
-        policy = CachedPolicy(loaded, build_cache_policy(name))
+        numbers = {"dense_below_speed": None, "dense_at_grip": False} if name == "adaptive" else {}
+        policy = CachedPolicy(loaded, build_cache_policy(name, numbers))
         policy.reset(0)
         for _ in range(2):
             chunk = policy.infer(observation)
@@ -256,7 +257,8 @@ def test_oft_whole_call(oft: LoadedModel, expected, cache: str) -> None:
     want = expected["openvla_oft"]
     images = {"agentview": want["case0.image0_u8"].numpy(), "wrist": want["case0.image1_u8"].numpy()}
     observation = Observation(images, "ids decide", want["case0.proprio_raw"].numpy().astype(np.float32), 0)
-    policy = CachedPolicy(oft, build_cache_policy(cache))
+    numbers = {"dense_below_speed": None, "dense_at_grip": False} if cache == "adaptive" else {}
+    policy = CachedPolicy(oft, build_cache_policy(cache, numbers))
     policy.reset(0)
     for _ in range(2):
         actions = policy.infer(observation).actions

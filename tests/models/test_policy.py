@@ -64,11 +64,23 @@ def test_nothing_keeps_a_model_that_was_dropped() -> None:
     assert alive() is None
 
 
+@pytest.mark.parametrize(("limit", "reasons"), [(1e9, {"precise_motion"}), (0.0, {None}), (None, {None})])
+def test_the_call_after_slow_actions_is_dense(twin: LoadedModel, limit: float | None, reasons: set[str | None]) -> None:
+    """Measured on what is executed; the first call is cold, whatever comes after it."""
+    numbers = {"dense_below_speed": limit, "dense_at_grip": False, "task_top_k": 0, "min_saving": 0.0}
+    policy = CachedPolicy(twin, build_cache_policy("adaptive", numbers))
+    for seed in range(2):
+        policy.reset(seed)
+        told = [policy.infer(observation(step)).stats.fallback for step in range(4)]
+        assert told[0] == "cold" and set(told[1:]) == reasons
+
+
 @pytest.mark.parametrize("config", [TINY_OFT, TINY_OPENVLA], ids=lambda c: c.name)
 @pytest.mark.parametrize("name", ["none", "fixed_ratio", "adaptive"])
 def test_macs_agree_with_counted_matrix_products(config, name: str) -> None:
     """Against torch's own counter (2 FLOPs a MAC); the side readout and padding of heads are within 3 %."""
-    policy = CachedPolicy(loaded(small(config)), build_cache_policy(name))
+    numbers = {"dense_below_speed": None, "dense_at_grip": False} if name == "adaptive" else {}
+    policy = CachedPolicy(loaded(small(config)), build_cache_policy(name, numbers))
     policy.reset(0)
     policy.infer(observation(0))
     with FlopCounterMode(display=False) as counter:
@@ -102,7 +114,8 @@ def test_reuse_is_counted_and_traced(twin: LoadedModel) -> None:
 
 
 def test_an_episode_after_reset_equals_the_first(twin: LoadedModel) -> None:
-    policy = CachedPolicy(twin, build_cache_policy("adaptive", {"tau": 0.9}))
+    numbers = {"tau": 0.9, "dense_below_speed": None, "dense_at_grip": False}
+    policy = CachedPolicy(twin, build_cache_policy("adaptive", numbers))
     episodes = []
     for _ in range(2):
         policy.reset(5)

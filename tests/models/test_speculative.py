@@ -21,7 +21,7 @@ from vlacache.models.policy import CachedPolicy
 from vlacache.models.twin import write_openvla_twin
 from vlacache.types import ActionChunk
 
-EAGER_TO_REUSE = {"min_saving": 0.0, "max_backoff": 0}
+EAGER_TO_REUSE = {"min_saving": 0.0, "max_backoff": 0, "dense_below_speed": None, "dense_at_grip": False}
 CACHES: dict[str, tuple[str, dict[str, object]]] = {
     "none": ("none", {}),
     "half": ("fixed_ratio", {"reuse_ratio": 0.5, **EAGER_TO_REUSE}),

@@ -13,6 +13,7 @@ from vlacache.core.decision import CacheDecision
 from vlacache.core.flops import DecoderShape, prefill_macs, rows_per_layer
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.layout import TokenLayout
+from vlacache.core.motion import Motion
 from vlacache.core.policies.base import CachePolicy, CacheState, ReusePolicy
 from vlacache.core.reference import ReferenceFrame
 from vlacache.core.similarity import patch_similarity, patchify
@@ -26,8 +27,7 @@ class CacheSession:
     """Asks the policy once per call and remembers what the next call needs.
 
     Usage: ``ask(...)``, start the vision towers, ``decision = settle()``, run the model with ``kv`` and ``readout()``,
-    then ``commit(...)``; ``decide`` is ask and settle in one. A call that fails before commit leaves ``kv`` half
-    written, so the next decision is cold.
+    then ``commit(...)``. A call that fails before commit leaves ``kv`` half written, so the next decision is cold.
 
     A call that does not reach the break-even runs dense, and the session does not ask again for 4, 8 ..
     ``policy.max_backoff`` calls, so that a policy that finds nothing to reuse costs next to nothing. Attention is read
@@ -63,6 +63,7 @@ class CacheSession:
         self._calls_since_refresh = 0
         self._misses = 0
         self._silent_calls = 0
+        self._motion: Motion | None = None
 
     @property
     def kv(self) -> KVCache:
@@ -168,8 +169,11 @@ class CacheSession:
         decision = None if self._pending is None else self._pending.decision
         return self.policy.readout.entropy_calls == "all" or decision is None or decision.is_dense
 
-    def commit(self, decision: CacheDecision, readout: Readout | None) -> None:
+    def commit(self, decision: CacheDecision, readout: Readout | None, motion: Motion | None = None) -> None:
         """Take over what the finished prefill wrote and read.
+
+        Args:
+            motion: of the actions that are executed before the next call; None where nobody measures it.
 
         Raises:
             RuntimeError: without a ``decide`` before it.
@@ -178,6 +182,7 @@ class CacheSession:
             raise RuntimeError("CacheSession: commit() without decide(); each call is ask, settle, prefill, commit")
         pending, self._pending = self._pending, None
         self._layout, self._prompt, self._cameras = pending.layout, pending.prompt, pending.cameras
+        self._motion = motion
         if isinstance(self.policy, ReusePolicy):
             self._advance_age(decision)
             self._advance_reference(decision, pending.frames)
@@ -208,6 +213,8 @@ class CacheSession:
             return "cameras_changed"
         if prompt != self._prompt or layout != self._layout:
             return "prompt_changed"
+        if self.policy.wants_dense(self._motion):
+            return "precise_motion"
         if self._silent_calls:
             return "break_even"
         every = self.policy.refresh_every

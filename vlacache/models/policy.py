@@ -16,6 +16,7 @@ from torch import Tensor
 from vlacache.core.attention import Readout
 from vlacache.core.decision import CacheDecision, Segment, plan_segments
 from vlacache.core.layout import TokenLayout
+from vlacache.core.motion import MotionMeter
 from vlacache.core.policies.base import CachePolicy
 from vlacache.core.session import CacheSession
 from vlacache.core.timing import StageTimer
@@ -65,6 +66,7 @@ class CachedPolicy:
             loaded.model, self.runtime.decode_token, speculative=loaded.decode == "speculative"
         )
         self._postprocess = build_postprocess(self._model.config)
+        self._motion = MotionMeter(self._model.config.action_low, self._model.config.action_high)
         self._seed = 0
 
     @property
@@ -84,6 +86,7 @@ class CachedPolicy:
         self._decoder.reset()
         self._seed = seed
         self._postprocess.reset()
+        self._motion.reset()
 
     @torch.inference_mode()
     def infer(self, observation: Observation) -> ActionChunk:
@@ -107,10 +110,11 @@ class CachedPolicy:
         with timer.stage("prefill"):
             hidden = self._prefill(self._assemble(tokens, text_ids, proprio), plan)
         actions, answer = self._act(hidden, plan, observation.step)
-        with timer.stage("decide"):
-            self.session.commit(plan.decision, plan.readout)
         with timer.stage("postprocess"):
             executed = self._executed(actions, observation.instruction)
+        with timer.stage("decide"):
+            motion = self._motion.measure(executed[: self.num_open_loop_steps])
+            self.session.commit(plan.decision, plan.readout, motion)
         stats = self._stats(timer.finish(), plan, answer)
         self._warn_of_foreign_tokens(stats)
         self.runtime.end_call()

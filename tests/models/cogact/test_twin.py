@@ -93,7 +93,7 @@ class PlainEpisode:
         ("none", {}),
         ("fixed_ratio", {"reuse_ratio": 0.5, "min_saving": 0.0, "max_backoff": 0}),
         ("fixed_ratio", {"reuse_ratio": 1.0, "min_saving": 0.0, "max_backoff": 0}),
-        ("adaptive", {"min_saving": 0.0, "max_backoff": 0}),
+        ("adaptive", {"min_saving": 0.0, "max_backoff": 0, "dense_below_speed": None, "dense_at_grip": False}),
         ("official", {"min_saving": 0.0, "max_backoff": 0}),
     ],
 )

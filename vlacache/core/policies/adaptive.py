@@ -1,4 +1,4 @@
-"""Our policy: drift-proof reference, relevance eviction, a share per layer that follows attention, bounded age."""
+"""Our policy: drift-proof reference, relevance, a share per layer by attention, bounded age, dense while it grips."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Adaptive(RelevantPolicy):
 
     Differs from both published rules: a patch is compared with the oldest frame that any of its cached layers still
     depends on, so slow drift adds up until it is seen; the measure also sees brightness; candidates leave in order
-    of similarity; rows of the action tokens count for relevance; no K/V outlives ``max_age`` calls.
+    of similarity; rows of the action tokens count for relevance; no K/V outlives ``max_age`` calls; nothing is reused
+    while the hand moves slowly or grips (docs/decisions/014-dense-while-precise.md).
 
     Attributes:
         tau: dice threshold (0.999 = a relative change of 4.5 %). top_k: candidates a view (of 256).
@@ -59,6 +60,8 @@ class Adaptive(RelevantPolicy):
     relevance_rows: int | None = 32
     max_age: int | None = 4
     refresh_every: int | None = 12
+    dense_below_speed: float | None = 0.5
+    dense_at_grip: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

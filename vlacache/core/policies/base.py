@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vlacache.core.decision import CacheDecision
 from vlacache.core.layout import SpanKind, TokenLayout, scale_layer
+from vlacache.core.motion import Motion
 from vlacache.core.relevance import top_per_view
 from vlacache.core.similarity import SimilarityMeasure
 
@@ -95,18 +96,30 @@ class ReusePolicy(CachePolicy):
         refresh_every: every so many calls everything is recomputed; None for never.
         min_saving: below this share of saved prefill MACs the call runs dense (deciding would cost more).
         max_backoff: calls that run dense without being asked after repeated misses of the break-even; 0 asks always.
+        dense_below_speed: the call after actions slower than this (``Motion.speed``) runs dense; None for never.
+        dense_at_grip: so does the call after a change of the gripper's command.
     """
 
     max_age: int | None = None
     refresh_every: int | None = None
     min_saving: float = 0.08
     max_backoff: int = 8
+    dense_below_speed: float | None = None
+    dense_at_grip: bool = False
 
     def __post_init__(self) -> None:
         check_range(self.name, "max_age", self.max_age, low=1)
         check_range(self.name, "refresh_every", self.refresh_every, low=1)
         check_range(self.name, "min_saving", self.min_saving, low=0.0, high=1.0)
         check_range(self.name, "max_backoff", self.max_backoff, low=0)
+        check_range(self.name, "dense_below_speed", self.dense_below_speed, low=0.0)
+
+    def wants_dense(self, motion: Motion | None) -> bool:
+        """Whether the call after ``motion`` is too delicate to reuse anything; None: nothing was executed yet."""
+        if motion is None:
+            return False
+        is_slow = self.dense_below_speed is not None and motion.speed < self.dense_below_speed
+        return is_slow or (self.dense_at_grip and motion.grips)
 
 
 @dataclass(frozen=True, kw_only=True)
