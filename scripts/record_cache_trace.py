@@ -2,8 +2,8 @@
 
     python scripts/record_cache_trace.py --model tiny_oft --checkpoint builtin
 
-Writes relevance scores and attention entropies of every policy call (see vlacache/bench/trace.py) beside the episode,
-where scripts/bench_latency.py finds it. Refuses untrained weights: their attention means nothing.
+Writes relevance scores, attention entropies and the hand's motion at every policy call (see vlacache/bench/trace.py)
+beside the episode, where scripts/bench_latency.py finds it. Refuses untrained weights: their attention means nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 if __package__ in (None, ""):  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
 
 from vlacache.bench.arms import record_trace
 from vlacache.bench.command import add_model_options, build_model, one_line_errors
@@ -39,6 +41,7 @@ def main() -> None:
     shares = trace.entropy_shares
     print(f"{args.output.name}: {trace.source}")
     print(f"{len(trace.steps)} decisions, views {trace.views}, {args.output.stat().st_size / 1e3:.0f} kB")
+    print(f"{sum(trace.grips)} decisions after a grip, median speed {np.median(trace.speeds):.2f}")
     print(f"entropy share by layer, mean: {[round(float(v), 3) for v in shares.mean(axis=0)]}")
 
 

@@ -102,6 +102,20 @@ def test_resampling_rules() -> None:
     assert (small.argmax().item(), small.max() > 3 * small.flatten().sort().values[-2]) == (1 * 4 + 2, True)
 
 
+def test_delicate_phases_come_from_the_trace(
+    twins: dict[str, LoadedModel], episode: RecordedEpisode, trace: AttentionTrace
+) -> None:
+    """An untrained model's hand hardly moves; what decides is how that of the trace did."""
+    loaded = twins["openvla_oft"]
+    told = replace(trace, speeds=np.array([0.9, 0.1, 0.9, 0.9]), grips=np.array([False, False, False, True]))
+    fitted = told.fit(loaded.info.views, loaded.info.grid, loaded.info.num_layers, CPU)
+    cache = reuse_policy("adaptive", tau=0.0, task_top_k=0, max_age=None)
+    arm = policy_arm(loaded, cache, fitted)
+    arm.reset(0)
+    reasons = [arm.infer(o).stats.fallback for o in episode.observations(8, loaded.info.views)[:5]]
+    assert reasons == ["cold", None, "precise_motion", None, "precise_motion"]
+
+
 def test_views_by_name_or_by_order(trace: AttentionTrace) -> None:
     def scores(views: tuple[str, ...]) -> torch.Tensor:
         return trace.fit(views, (4, 4), 4, CPU).at(8, ("text",), 9)[0].view(len(views), -1)
@@ -122,6 +136,7 @@ def test_files(trace: AttentionTrace, tmp_path: Path) -> None:
         == TraceSource("openvla_oft", "untrained", trace.source.checkpoint, trace.source.episode, 15)
     )
     assert all(np.array_equal(back.scores[key], trace.scores[key]) for key in trace.scores)
+    assert np.array_equal(back.speeds, trace.speeds) and np.array_equal(back.grips, trace.grips)
     np.savez(tmp_path / "b.npz", steps=np.arange(3))
     with pytest.raises(ValueError, match="expected an attention trace, it lacks"):
         AttentionTrace.load(tmp_path / "b.npz")

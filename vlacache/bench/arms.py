@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from vlacache.bench.trace import RELEVANCE_KINDS, AttentionTrace, FittedTrace, TraceSource, kinds_key
 from vlacache.core.decision import CacheDecision
 from vlacache.core.layout import SpanKind, TokenLayout, scale_layer
+from vlacache.core.motion import Motion
 from vlacache.core.policies.base import CachePolicy, CacheState, ReadoutNumbers, ReusePolicy
 from vlacache.models.factory import LoadedModel
 from vlacache.models.policy import CachedPolicy
@@ -70,7 +71,7 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed(Wrapped):
-    """Relevance and entropies from a trace; similarity, ages and fallbacks live. The live readout is paid for."""
+    """Relevance, entropies and motion from a trace; similarity and ages live. The live readout is paid for."""
 
     trace: FittedTrace
     cursor: Cursor = field(default_factory=Cursor)
@@ -78,8 +79,12 @@ class Replayed(Wrapped):
     @classmethod
     def around(cls, inner: ReusePolicy, trace: FittedTrace) -> Replayed:
         """With the inner policy's limits."""
-        limits = {key: getattr(inner, key) for key in ("max_age", "refresh_every", "min_saving", "max_backoff")}
-        return cls(inner=inner, trace=trace, **limits)
+        return cls(
+            inner=inner, trace=trace, **{limit.name: getattr(inner, limit.name) for limit in fields(ReusePolicy)}
+        )
+
+    def wants_dense(self, motion: Motion | None) -> bool:
+        return motion is not None and super().wants_dense(self.trace.motion_at(self.cursor.step))
 
     def decide(self, state: CacheState) -> CacheDecision:
         kinds = self.inner.relevance_kinds
@@ -139,11 +144,15 @@ def record_trace(loaded: LoadedModel, observations: Sequence[Observation], episo
         raise ValueError(f"trace: expected an episode of at least 2 policy calls, got {len(observations)}")
     probes = {kinds_key(k): Probe(kinds=k, min_saving=0.0, max_backoff=0) for k in RELEVANCE_KINDS}
     num_tokens = 0
+    motions: list[Motion] = []
     for probe in probes.values():
         policy = CachedPolicy(loaded, probe)
         policy.reset(0)
+        motions = []
         for observation in observations:
             num_tokens = policy.infer(observation).stats.num_prompt_tokens
+            moved = policy.session.motion
+            motions.append(Motion(float("nan"), False) if moved is None else moved)
     info = loaded.info
     grid = (len(observations) - 1, len(info.views), *info.grid)
     entropies = next(iter(probes.values())).seen
@@ -154,6 +163,8 @@ def record_trace(loaded: LoadedModel, observations: Sequence[Observation], episo
         np.array([observation.step for observation in observations[1:]]),
         {key: torch.stack([score for score, _ in probe.seen]).reshape(grid).numpy() for key, probe in probes.items()},
         shares.numpy(),
+        np.array([motion.speed for motion in motions[:-1]]),
+        np.array([motion.grips for motion in motions[:-1]]),
     )
 
 

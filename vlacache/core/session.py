@@ -63,7 +63,7 @@ class CacheSession:
         self._calls_since_refresh = 0
         self._misses = 0
         self._silent_calls = 0
-        self._motion: Motion | None = None
+        self.motion: Motion | None = None
 
     @property
     def kv(self) -> KVCache:
@@ -182,7 +182,7 @@ class CacheSession:
             raise RuntimeError("CacheSession: commit() without decide(); each call is ask, settle, prefill, commit")
         pending, self._pending = self._pending, None
         self._layout, self._prompt, self._cameras = pending.layout, pending.prompt, pending.cameras
-        self._motion = motion
+        self.motion = motion
         if isinstance(self.policy, ReusePolicy):
             self._advance_age(decision)
             self._advance_reference(decision, pending.frames)
@@ -213,7 +213,7 @@ class CacheSession:
             return "cameras_changed"
         if prompt != self._prompt or layout != self._layout:
             return "prompt_changed"
-        if self.policy.wants_dense(self._motion):
+        if self.policy.wants_dense(self.motion):
             return "precise_motion"
         if self._silent_calls:
             return "break_even"
