@@ -16,8 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
 
 from runners.demos.collect import Collection, collect
-from runners.demos.episode import Recording
-from runners.demos.looks import JITTERS
+from runners.demos.episode import JITTERS, Recording
 from runners.demos.noise import NoiseSettings
 from runners.demos.outcome import describe_failures
 from runners.envs.libero_tasks import LIBERO_SUITES
@@ -86,7 +85,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--frame-stride", type=int, default=3, help="env steps between two rows with pictures")
     parser.add_argument("--noise", type=float, default=NoiseSettings().translation, help="largest std of translation")
     parser.add_argument("--rotation-noise", type=float, default=NoiseSettings().rotation)
-    parser.add_argument("--jitter", nargs="*", choices=JITTERS, default=[], help="looks drawn anew for each demo")
+    parser.add_argument(
+        "--jitter",
+        nargs="*",
+        choices=JITTERS,
+        default=[],
+        help="drawn anew for each demo: looks; where fixtures stand apart from the objects, as in official episodes",
+    )
     parser.add_argument(
         "--novice",
         metavar="WHO",

@@ -17,7 +17,7 @@ from typing import Any
 from runners.build import build_novice
 from runners.closed_loop import VALIDATION_SEED
 from runners.demos.dataset import VIEWS, EpisodeMeta, write_episode
-from runners.demos.episode import TAIL_STEPS, DemoRecorder, Recording, env_steps
+from runners.demos.episode import FIXTURES, TAIL_STEPS, DemoRecorder, Recording, env_steps
 from runners.demos.ledger import Ledger
 from runners.demos.novice import Novice
 from runners.demos.outcome import MAX_ATTEMPTS, Cost, cost_of, describe_failures
@@ -72,6 +72,8 @@ class Collection:
             )
         if self.placement == "wide" and self.suite != WIDE_SUITE:
             raise ValueError(f"placement=wide: written for {WIDE_SUITE}, got {self.suite}; use placement=official")
+        if self.placement == "wide" and FIXTURES in self.recording.jitter:
+            raise ValueError("jitter fixtures: expected placement official, got wide, whose layouts hold the fixtures")
 
     @property
     def num_demos(self) -> int:

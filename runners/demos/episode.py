@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runners.demos.dataset import OFFSETS, POINTS, VIEWS, DemoRows, encode_picture
 from runners.demos.labels import SceneLabels
-from runners.demos.looks import LookJitter
+from runners.demos.looks import LOOKS, LookJitter
 from runners.demos.noise import ActionNoise, NoiseSettings
 from runners.demos.novice import LEAD_STEPS, RELEASE_STEPS, Novice
 from runners.envs.libero import CONTROL_HZ, LiberoEnv
@@ -22,6 +22,12 @@ from runners.experts.scripted import ScriptedPolicy
 TAIL_STEPS = 8
 
 
+#: Where fixtures stand is drawn apart from the objects, as in official episodes (``LiberoEnv.reset_training``).
+FIXTURES = "fixtures"
+#: What may be drawn anew for each demo.
+JITTERS = (*LOOKS, FIXTURES)
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """How to record.
@@ -29,7 +35,7 @@ class Recording:
     Attributes:
         frame_stride: env steps between two rows with pictures; the first such row is drawn for each demo.
         max_steps: without success until then the demo is thrown away.
-        jitter: looks that are drawn for each demo, a choice of ``looks.JITTERS``.
+        jitter: what is drawn anew for each demo, a choice of ``JITTERS``.
     """
 
     frame_stride: int = 3
@@ -67,7 +73,8 @@ class DemoRecorder:
         expert.attach(env)
         env.reset_training(index=0, seed=0)
         env.observe(VIEWS)  # opens the renderer, which sets colours of its own
-        self._looks = LookJitter(env.privileged().model, recording.jitter)
+        looks = tuple(kind for kind in recording.jitter if kind != FIXTURES)
+        self._looks = LookJitter(env.privileged().model, looks)
 
     def record(self, *, index: int, seed: int) -> tuple[DemoRows, int] | None:
         """Play training episode ``index`` of collection ``seed``.
@@ -80,7 +87,8 @@ class DemoRecorder:
         phase = int(rng.integers(recording.frame_stride))
         noise = ActionNoise(recording.noise, rng)
         self._looks.apply(rng)
-        now = self._env.reset_training(index=index, seed=seed)
+        apart = FIXTURES in recording.jitter
+        now = self._env.reset_training(index=index, seed=seed, other_fixtures=apart)
         if now.success:
             return None
         labels = SceneLabels(self._env.privileged())

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-JITTERS = ("colour", "light", "camera")
+LOOKS = ("colour", "light", "camera")
 
 TINT, BRIGHTNESS = 0.12, 0.25  # of each colour channel, and of all three together
 LIGHT_STRENGTH, LIGHT_SHIFT = 0.35, 0.6  # share; metres
@@ -21,16 +21,16 @@ class LookJitter:
     Make it after the env's first picture: the renderer sets colours of its own then.
 
     Args:
-        model: of the env. kinds: a choice of ``JITTERS``.
+        model: of the env. kinds: a choice of ``LOOKS``.
 
     Raises:
         ValueError: an unknown kind.
     """
 
     def __init__(self, model: mujoco.MjModel, kinds: tuple[str, ...]) -> None:
-        unknown = set(kinds) - set(JITTERS)
+        unknown = set(kinds) - set(LOOKS)
         if unknown:
-            raise ValueError(f"jitter: expected a choice of {', '.join(JITTERS)}, got {', '.join(sorted(unknown))}")
+            raise ValueError(f"jitter: expected a choice of {', '.join(LOOKS)}, got {', '.join(sorted(unknown))}")
         self._model, self._kinds = model, kinds
         self._nominal = {name: getattr(model, name).copy() for name in _FIELDS}
         self._headlight = {name: getattr(model.vis.headlight, name).copy() for name in ("ambient", "diffuse")}

@@ -86,24 +86,32 @@ class LiberoEnv:
             return self._begin(wide_state(robosuite_env, layout))
         return self._begin(self._init_states[init_index])
 
-    def reset_training(self, *, index: int, seed: int) -> TimeStep:
+    def reset_training(self, *, index: int, seed: int, other_fixtures: bool = False) -> TimeStep:
         """Start an episode for training data, which no evaluation ever starts from.
 
         Args:
             index: number of the episode, from 0. seed: of the whole collection.
+            other_fixtures: cabinet and stove come from another draw than the objects (a bowl in a drawer lies off its
+                middle), as in every official episode: the authors' init states do not hold the fixtures.
 
         Raises:
+            ValueError: ``other_fixtures`` in the wide placement, whose layouts hold both.
             RuntimeError: with ``reseed="task"``, where episodes depend on those before them.
         """
         if self._reseed != "episode":
             raise RuntimeError('training episodes need reseed="episode": build the env with it')
+        if other_fixtures and self.spec.placement == "wide":
+            raise ValueError("other_fixtures: expected placement official, got wide, whose layouts hold the fixtures")
         robosuite_env = self._robosuite_env()
         rng = training_rng(self.spec.task_id, index, seed)
         self._draw_placement(int(rng.integers(2**32)))
         if self.spec.placement == "wide":
             layout = sample_wide_layout(Stream.TRAINING, self.spec.task_id, index, seed)
             return self._begin(wide_state(robosuite_env, layout))
-        return self._begin(sampled_state(robosuite_env, rng))
+        state = sampled_state(robosuite_env, rng)
+        if other_fixtures:
+            self._draw_placement(int(rng.integers(2**32)))
+        return self._begin(state)
 
     def _draw_placement(self, seed: int) -> None:
         """robosuite's reset: robot at its start, fixtures and objects where LIBERO's sampler puts them."""

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.sim
         ["--seed", "-1"],
         ["--suite", "libero_goal", "--placement", "wide"],
         ["--suite", "libero_10"],
+        ["--placement", "wide", "--jitter", "fixtures"],
         ["--novice", "nowhere"],
     ],
 )

@@ -59,6 +59,28 @@ def test_training_leaves_official_episodes_as_they_are(builtin_assets: ResolvedA
         assert_same_trace(expected, play(env, actions, init_index=2, seed=0, read=full_state))
 
 
+def test_fixtures_of_another_draw(builtin_assets: ResolvedAssets) -> None:
+    """Objects, drawer and arm start as without it; cabinet and stove stand elsewhere, as often as it is asked."""
+    with closing(make_libero_env("libero_spatial", 4, assets=builtin_assets)) as env:
+        starts = {}
+        for other in (False, True, False, True):
+            env.reset_training(index=2, seed=5, other_fixtures=other)
+            assert env._start_state is not None
+            state = env.privileged()
+            fixtures = np.array([state.model.body_pos[state.root_bodies[name]] for name in FIXTURES])
+            if other in starts:
+                assert np.array_equal(starts[other][0], env._start_state) and np.array_equal(starts[other][1], fixtures)
+            starts[other] = env._start_state.copy(), fixtures
+        assert np.array_equal(starts[False][0], starts[True][0])
+        moved = np.abs(starts[False][1] - starts[True][1])[:, :2].max(axis=1)
+        assert (moved > 1e-3).all() and (moved < 0.05).all()
+
+
+def test_a_wide_layout_holds_its_fixtures(env: LiberoEnv) -> None:
+    with pytest.raises(ValueError, match="other_fixtures: expected placement official, got wide"):
+        env.reset_training(index=0, seed=0, other_fixtures=True)
+
+
 @pytest.mark.parametrize("task_id", range(10))
 def test_things_stay_where_they_are_put_and_the_expert_solves_it(builtin_assets: ResolvedAssets, task_id: int) -> None:
     """After settling: fixtures as drawn, nothing slid or fell, goal not true; then one solved episode of each task."""
