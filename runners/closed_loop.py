@@ -23,7 +23,8 @@ class TrainingStarts:
     """An env whose episodes begin where training episodes do, so that a validation spends no state that tables use.
 
     ``reset(init_index=n, seed=s)`` is training start ``n`` of seed ``s``: official, what LIBERO's sampler draws, with
-    the arm noise of the init states; wide, a layout of the training stream.
+    the arm noise of the init states and fixtures of another draw, as in evaluation; wide, a layout of the training
+    stream.
 
     Args:
         env: has ``reset_training`` (every LIBERO env). count: starts that are offered, 0 .. count-1.
@@ -35,7 +36,8 @@ class TrainingStarts:
 
     def reset(self, *, init_index: int, seed: int) -> TimeStep:
         """Begin at training start ``init_index``."""
-        now: TimeStep = self._env.reset_training(index=init_index, seed=seed)
+        apart = self.spec.placement == "official"
+        now: TimeStep = self._env.reset_training(index=init_index, seed=seed, other_fixtures=apart)
         return now
 
     def step(self, action: NDArray[np.floating]) -> TimeStep:

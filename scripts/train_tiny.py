@@ -138,6 +138,7 @@ def validation_settings(given: argparse.Namespace) -> dict[str, Any]:
         "placements": {suite: sorted(chosen) for suite, chosen in sorted(placements.items())},
         "tasks": sorted(given.tasks),
         "starts": given.validation_starts,
+        "fixtures": "of another draw than the objects",  # until 2026-11-22 of the same draw: other episodes
         "assets": {suite: _resolved(given, suite).provenance.label for suite in sorted(placements)},
     }
 

@@ -70,13 +70,13 @@ def test_validation_begins_at_training_starts_and_never_at_an_evaluated_state() 
             assert name != "reset", "an evaluated state"
             return getattr(self.env, name)
 
-        def reset_training(self, *, index: int, seed: int):
-            begun.append((self.spec.task_id, index, seed))
+        def reset_training(self, *, index: int, seed: int, other_fixtures: bool):
+            begun.append((self.spec.task_id, index, seed, other_fixtures))
             return self.env.reset(init_index=index, seed=seed)
 
     placements = {"official": lambda task_id: TrainingStarts(Env(task_id), 2)}
     result = loop(placements=placements, init_indices=range(2), seed=VALIDATION_SEED).evaluate(ToyExpert())
     assert result["tasks/official"] == {"0": 2, "2": 2}
-    assert begun == [(task, index, VALIDATION_SEED) for task in (0, 2) for index in (0, 1)]
+    assert begun == [(task, index, VALIDATION_SEED, True) for task in (0, 2) for index in (0, 1)]
     with pytest.raises(ValueError, match="initial states 0"):
         loop(placements=placements, init_indices=range(3)).evaluate(ToyExpert())
