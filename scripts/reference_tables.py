@@ -45,9 +45,7 @@ RESULTS = Path("results")
 BASELINE = "none"
 CONTROLS = ("blind", "replay")
 PLACEMENTS = ("official", "wide")
-
-#: States before it were watched while weights and settings were chosen.
-FIRST_STATE = 20
+FIRST_STATE = 20  # those before it were watched while weights and settings were chosen
 
 #: Keys of words that each run of the tables has of its own, and the option that is meant.
 OWN_KEYS = {
