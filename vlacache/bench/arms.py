@@ -152,7 +152,8 @@ def record_trace(loaded: LoadedModel, observations: Sequence[Observation], episo
         for observation in observations:
             num_tokens = policy.infer(observation).stats.num_prompt_tokens
             moved = policy.session.motion
-            motions.append(Motion(float("nan"), False) if moved is None else moved)
+            assert moved is not None  # every call of a CachedPolicy measures it
+            motions.append(moved)
     info = loaded.info
     grid = (len(observations) - 1, len(info.views), *info.grid)
     entropies = next(iter(probes.values())).seen
