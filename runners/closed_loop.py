@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runners.assets import ResolvedAssets
 from runners.envs.base import Env, EnvSpec, TimeStep
 from runners.observers import EpisodeInfo
 from runners.plan import PairPlan, plan_episodes
@@ -57,6 +58,14 @@ class TrainingStarts:
     def close(self) -> None:
         """As the env's."""
         self._env.close()
+
+
+def validation_env(suite: str, task_id: int, placement: str, assets: ResolvedAssets, count: int) -> TrainingStarts:
+    """An env of LIBERO with ``count`` validation starts: reset it with ``VALIDATION_SEED``."""
+    from runners.envs.libero import make_libero_env
+
+    render = assets.provenance.render
+    return TrainingStarts(make_libero_env(suite, task_id, assets=assets, placement=placement, render=render), count)
 
 
 @dataclass(frozen=True)

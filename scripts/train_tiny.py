@@ -80,18 +80,14 @@ def make_evaluate(given: argparse.Namespace) -> Any:
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401  (before Mesa's LLVM is loaded, see runners/build.py)
 
-    from runners.closed_loop import VALIDATION_SEED, ClosedLoop, TrainingStarts
-    from runners.envs.libero import make_libero_env
+    from runners.closed_loop import VALIDATION_SEED, ClosedLoop, validation_env
     from vlacache.core.policies import build_cache_policy
     from vlacache.models.factory import LoadedModel
     from vlacache.models.policy import CachedPolicy
 
     def env_maker(suite: str, placement: str) -> Any:
         assets = _resolved(given, suite)
-        render = assets.provenance.render
-        return lambda task_id: TrainingStarts(
-            make_libero_env(suite, task_id, assets=assets, placement=placement, render=render), given.validation_starts
-        )
+        return lambda task_id: validation_env(suite, task_id, placement, assets, given.validation_starts)
 
     placements = _check_validation(given)
     starts = range(given.validation_starts)
