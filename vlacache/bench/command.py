@@ -27,6 +27,8 @@ from vlacache.models.factory import (
 from vlacache.models.memory import Beside, nothing_beside
 from vlacache.models.request import check_calls
 
+_CONSTANTS = {"true": True, "false": False, "null": None}
+
 
 def add_model_options(parser: argparse.ArgumentParser, *, dtype: str = "auto") -> None:
     """Add ``--model`` and what goes with it; ``dtype`` is the script's default."""
@@ -124,7 +126,7 @@ def shown_command(argv: Sequence[str]) -> str:
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
-    """``key=value`` words; numbers become numbers.
+    """``key=value`` words; numbers become numbers, ``true``, ``false`` and ``null`` what they say, as in YAML.
 
     Raises:
         ValueError: a word without ``=``.
@@ -132,7 +134,7 @@ def parse_options(words: list[str]) -> dict[str, Any]:
     wrong = [word for word in words if "=" not in word]
     if wrong:
         raise ValueError(f"expected key=value, got {wrong}")
-    return {key: _number(value) for key, _, value in (word.partition("=") for word in words)}
+    return {key: _value(value) for key, _, value in (word.partition("=") for word in words)}
 
 
 def parse_ids(word: str) -> tuple[int, ...]:
@@ -156,7 +158,9 @@ def parse_cache(word: str) -> CachePolicy:
     return build_cache_policy(name, parse_options(numbers.split(",")) if numbers else {})
 
 
-def _number(value: str) -> int | float | str:
+def _value(value: str) -> int | float | str | bool | None:
+    if value in _CONSTANTS:
+        return _CONSTANTS[value]
     for kind in (int, float):
         try:
             return kind(value)

@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlacache.core.attention import Readout, ReadoutRows, attend
+from vlacache.core.context_shift import ContextShift
 from vlacache.core.decision import Segment, causal_mask
 from vlacache.core.kv_cache import KVCache
+from vlacache.core.rope import rope_table, rotate
 from vlacache.models.config import DecoderConfig
 
 
@@ -32,20 +34,6 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> same."""
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
-def rope_table(length: int, head_dim: int, theta: float, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """cos and sin, float32[length, head_dim], for the rotate-halves layout (second half repeats the first)."""
-    frequency = theta ** (-torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
-    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequency)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply RoPE: x [..., n, h, D], cos and sin [n, 1, D] (or anything else that broadcasts)."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
 class DecoderLayer(nn.Module):
@@ -102,6 +90,7 @@ class PrefillCall:
         readout: collects side attention, or None.
         aside: wraps the readout's work, so that it can be timed apart.
         num_drafts: rows at the end that are no prompt (speculative decoding); the readout does not see them.
+        shift: moves reused K/V along with the context, or None.
     """
 
     kv: KVCache
@@ -109,6 +98,7 @@ class PrefillCall:
     readout: Readout | None = None
     aside: Callable[[], AbstractContextManager[object]] = nullcontext
     num_drafts: int = 0
+    shift: ContextShift | None = None
 
     def keep(self, layer: int, rows: ReadoutRows | None, queries: Callable[[Tensor], Tensor]) -> None:
         """Put aside the query rows that the readout wants of this layer, if any."""
@@ -138,6 +128,7 @@ class RowState:
         x: [b, d]. cos, sin: [b, 1, D]. rows: int64[n] ascending positions of the rows that are no padding.
         slots: int64[b] where K/V are written; None for 0 .. b - 1. num_keys: N, the slots that are attended to.
         mask: bool[b, N], or None. is_causal: the plain triangle in place of a mask. read: rows of the readout.
+        shift: how the K/V of the other rows are moved, or None.
     """
 
     x: Tensor
@@ -149,6 +140,7 @@ class RowState:
     mask: Tensor | None
     is_causal: bool
     read: ReadoutRows | None
+    shift: ContextShift | None = None
 
 
 class Decoder(nn.Module):
@@ -220,11 +212,13 @@ class Decoder(nn.Module):
         """The state with the segment's rows alone; unchanged where nothing left."""
         if segment.rows is None or segment.keep is None:
             return state
-        cos, sin = (table[segment.rows] for table in self.rope(call.kv.capacity, state.x))
+        tables = self.rope(call.kv.capacity, state.x)
+        cos, sin = (table[segment.rows] for table in tables)
         rows = segment.rows[: segment.num_rows]
         read = call.rows_to_read(rows)
         x = state.x[segment.keep]
-        return RowState(x, cos, sin, rows, segment.slots, state.num_keys, segment.mask, False, read)
+        shift = None if call.shift is None else call.shift.at(segment.first_layer, *tables)
+        return RowState(x, cos, sin, rows, segment.slots, state.num_keys, segment.mask, False, read, shift)
 
     def run_layers(self, state: RowState, first: int, stop: int, kv: KVCache, keeper: QueryKeeper) -> Tensor:
         """Layers ``first .. stop - 1`` (never the last one) on the same rows: [b, d]."""
@@ -237,7 +231,7 @@ class Decoder(nn.Module):
         qkv = layer.project(layer.input_norm(state.x), 0, 3)
         # Both at once: five launches, not ten.
         q, k = rotate(qkv[:, :2], state.cos[:, None], state.sin[:, None]).unbind(1)
-        kv.write(index, state.slots, k.transpose(0, 1), qkv[:, 2].transpose(0, 1))
+        _store(kv, index, state, k, qkv[:, 2])
         keys, values = kv.read(index, state.num_keys)
         keeper.keep(index, state.read, lambda at: q[at])
         return layer.finish(state.x, attend(q.transpose(0, 1), keys, values, state.mask, is_causal=state.is_causal))
@@ -257,8 +251,7 @@ class Decoder(nn.Module):
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         normed = layer.input_norm(state.x)
         projected = layer.project(normed, 1, 3)
-        k = rotate(projected[:, 0], state.cos, state.sin).transpose(0, 1)
-        kv.write(index, state.slots, k, projected[:, 1].transpose(0, 1))
+        _store(kv, index, state, rotate(projected[:, 0], state.cos, state.sin), projected[:, 1])
         keys, values = kv.read(index, state.num_keys)
         keeper.keep(index, state.read, lambda at: self._queries(layer, normed, state, at))
         mask = causal_mask(head_rows, state.num_keys) if causal else None
@@ -288,3 +281,12 @@ class Decoder(nn.Module):
             keys, values = kv.read(index, position + 1)
             x = layer.finish(x, attend(q.transpose(0, 1), keys, values, None, is_causal=False))  # type: ignore[operator]
         return self.norm(x)
+
+
+def _store(kv: KVCache, layer: int, state: RowState, k: Tensor, v: Tensor) -> None:
+    """Write computed K/V [b, H, D] to their slots, and move those that are reused along with the context."""
+    shift = state.shift
+    before = None if shift is None else shift.read(kv, layer)
+    kv.write(layer, state.slots, k.transpose(0, 1), v.transpose(0, 1))
+    if shift is not None and before is not None:
+        shift.carry(kv, layer, before)

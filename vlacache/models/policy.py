@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlacache.core.attention import Readout
+from vlacache.core.context_shift import ContextShift, plan_shift
 from vlacache.core.decision import CacheDecision, Segment, plan_segments
 from vlacache.core.layout import TokenLayout
 from vlacache.core.motion import MotionMeter
@@ -173,7 +174,9 @@ class CachedPolicy:
         padding = self.runtime.padding(self.session.kv)
         segments = plan_segments(decision, layout, causal=causal, num_drafts=num_drafts, padding=padding)
         readout = self.session.readout(layout, causal=causal)
-        return _Plan(layout, decision, segments, self._head_rows(layout, num_drafts), readout, draft)
+        tables = self._model.decoder.rope(self.session.kv.capacity, self._model.embed.weight)
+        shift = plan_shift(self.session.policy, decision, layout, *tables)
+        return _Plan(layout, decision, segments, self._head_rows(layout, num_drafts), readout, draft, shift)
 
     def _assemble(self, tokens: Tensor, text_ids: Tensor, proprio: Tensor | None) -> Tensor:
         return self._model.assemble(tokens[None], text_ids[None], None if proprio is None else proprio[None])[0]
@@ -188,7 +191,7 @@ class CachedPolicy:
         if plan.draft is not None:
             embeds = torch.cat([embeds, self._model.embed(plan.draft)])
         causal = self._model.config.causal
-        call = PrefillCall(self.session.kv, causal, plan.readout, self._aside, plan.num_drafts)
+        call = PrefillCall(self.session.kv, causal, plan.readout, self._aside, plan.num_drafts, plan.shift)
         return self.runtime.prefill(embeds, plan.segments, plan.head_rows, call)
 
     def _head_rows(self, layout: TokenLayout, num_drafts: int) -> Tensor:
@@ -268,7 +271,7 @@ class CachedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one call is going to run. ``draft``: int64[d] ids after the prompt, or None."""
+    """What one call is going to run. ``draft``: int64[d] ids after the prompt; ``shift``: of reused K/V; or None."""
 
     layout: TokenLayout
     decision: CacheDecision
@@ -276,6 +279,7 @@ class _Plan:
     head_rows: Tensor
     readout: Readout | None
     draft: Tensor | None
+    shift: ContextShift | None
 
     @property
     def num_drafts(self) -> int:

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlacache.models.decoder import DecoderLayer, rotate
+from vlacache.core.rope import rotate
+from vlacache.models.decoder import DecoderLayer
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.vision import VisionTower
 from vlacache.train.attention import attend

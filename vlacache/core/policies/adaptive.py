@@ -58,6 +58,7 @@ class Adaptive(RelevantPolicy):
     entropy_rows: int | None = 16
     entropy_calls: EntropyCalls = "dense"
     relevance_rows: int | None = 32
+    carry_shift: bool = True
     max_age: int | None = 4
     refresh_every: int | None = 12
     dense_below_speed: float | None = 0.5

@@ -124,9 +124,15 @@ class ReusePolicy(CachePolicy):
 
 @dataclass(frozen=True, kw_only=True)
 class RelevantPolicy(ReusePolicy):
-    """A policy that reads relevance at one layer. ``relevance_layer`` is an index of 32."""
+    """A policy that reads relevance at one layer, and so recomputes patches that did not change.
+
+    Attributes:
+        relevance_layer: index of 32.
+        carry_shift: reused K/V move by what those of recomputed static patches moved on average (``ContextShift``).
+    """
 
     relevance_layer: int = 15
+    carry_shift: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

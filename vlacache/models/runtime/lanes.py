@@ -45,6 +45,7 @@ class Lane:
             slots=None if like.slots is None else torch.empty_like(like.slots),
             mask=mask,
             read=read,
+            shift=None if like.shift is None else like.shift.empty_like(),
         )
         self.head_at = like.rows.new_zeros(num_head_rows)
 
@@ -58,6 +59,8 @@ class Lane:
         if state.read is not None and source.read is not None:
             pairs.append((state.read.entropy, source.read.entropy))
             pairs.append((state.read.relevance, source.read.relevance))
+        if state.shift is not None and source.shift is not None:
+            pairs += zip(state.shift.buffers, source.shift.buffers, strict=True)
         if pairs:
             torch._foreach_copy_([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
         if state.mask is not None and source.mask is not None:
@@ -110,7 +113,7 @@ class Page:
         """The lane of the state's shapes; made when it is new."""
         read = state.read
         sizes = None if read is None else (read.entropy.numel(), read.relevance.numel())
-        key = (state.x.shape[0], state.slots is not None, sizes)
+        key = (state.x.shape[0], state.slots is not None, sizes, state.shift is not None)
         if key not in self.lanes:
             self.lanes[key] = Lane(key, state, self.head_rows.numel())
         return self.lanes[key]
