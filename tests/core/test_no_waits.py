@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vlacache.core.context_shift import ContextShift
 from vlacache.core.decision import CacheDecision, Padding, plan_segments
+from vlacache.core.kv_cache import KVCache
 from vlacache.core.policies import CACHE_POLICIES, CacheState, build_cache_policy
+from vlacache.core.rope import rope_table
 from vlacache.core.transfer import HostCopy
 
 META = torch.device("meta")
@@ -44,6 +47,15 @@ def test_row_sets_need_the_counts_alone(make_state, oft_layout, causal: bool, pa
         for name in ("rows", "slots", "keep", "mask"):
             x, y = getattr(one, name), getattr(two, name)
             assert (x is None) == (y is None) and (x is None or x.shape == y.shape), name
+
+
+def test_a_shift_is_planned_and_carried_without_a_value(oft_layout) -> None:
+    mask = torch.ones(32, dtype=torch.bool, device=META)
+    decision = CacheDecision(torch.full((32,), 8, device=META), 8, mask, mask)
+    kv = KVCache(8, 3, oft_layout.num_tokens, 16, dtype=torch.bfloat16, device=META)
+    tables = [table[:, None].to(META, torch.bfloat16) for table in rope_table(oft_layout.num_tokens, 16, 10000.0)]
+    shift = ContextShift.plan(decision, oft_layout, *tables).at(1, *tables)
+    shift.carry(kv, 1, shift.read(kv, 1))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.models.twins import loaded, observation, small
+from vlacache.core.context_shift import ContextShift
 from vlacache.core.decision import CacheDecision, plan_segments
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.layout import TokenLayout
@@ -37,12 +38,12 @@ def plain_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps) * weight
 
 
-def plain_rope(x: Tensor, theta: float) -> Tensor:
-    """x [H, N, D]; pairs (i, i + D/2) turn by position * theta^(-2i/D)."""
+def plain_rope(x: Tensor, theta: float, sign: int = 1) -> Tensor:
+    """x [H, N, D]; pairs (i, i + D/2) turn by sign * position * theta^(-2i/D)."""
     half = x.shape[-1] // 2
     out = torch.empty_like(x)
     for i in range(half):
-        angle = torch.arange(x.shape[1]) * theta ** (-2 * i / x.shape[-1])
+        angle = sign * torch.arange(x.shape[1]) * theta ** (-2 * i / x.shape[-1])
         c, s = torch.cos(angle), torch.sin(angle)
         out[..., i] = x[..., i] * c - x[..., i + half] * s
         out[..., i + half] = x[..., i + half] * c + x[..., i] * s
@@ -50,17 +51,24 @@ def plain_rope(x: Tensor, theta: float) -> Tensor:
 
 
 def plain_decoder(
-    decoder: Decoder, x: Tensor, causal: bool, reuse: Tensor, stored: KVCache
+    decoder: Decoder, x: Tensor, causal: bool, reuse: Tensor, stored: KVCache, anchors: Tensor | None = None
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Dense reference with overwritten rows: x [N, d], reuse bool[L, N] -> hidden [N, d] and K/V per layer."""
+    """Dense reference with overwritten rows: x [N, d], reuse bool[L, N] -> hidden [N, d] and K/V per layer.
+
+    ``anchors``: positions whose mean change, before RoPE, the overwritten rows make too.
+    """
     n, heads, eps = x.shape[0], decoder.config.num_heads, decoder.config.rms_eps
     written = []
     for index, layer in enumerate(decoder.layers):
         h = plain_norm(x, layer.input_norm.weight, eps)
         q, k, v = (t.reshape(n, heads, -1).transpose(0, 1) for t in (h @ layer.qkv.weight.T).chunk(3, dim=-1))
         q, k = plain_rope(q, decoder.config.rope_theta), plain_rope(k, decoder.config.rope_theta)
-        row = reuse[index][None, :, None]
-        k, v = torch.where(row, stored.k[index], k), torch.where(row, stored.v[index], v)
+        row, old_k, old_v = reuse[index][None, :, None], stored.k[index], stored.v[index]
+        if anchors is not None:
+            unturned = plain_rope(k - old_k, decoder.config.rope_theta, -1)[:, anchors].mean(1, keepdim=True)
+            old_k = old_k + plain_rope(unturned.expand(-1, n, -1), decoder.config.rope_theta)
+            old_v = old_v + (v - old_v)[:, anchors].mean(1, keepdim=True)
+        k, v = torch.where(row, old_k, k), torch.where(row, old_v, v)
         written.append((k, v))
         weights = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
         if causal:
@@ -96,6 +104,26 @@ def test_any_decision_equals_the_dense_run_with_overwritten_rows(leave: list[int
         hidden = decoder.prefill(x, segments, HEAD_ROWS, PrefillCall(kv, causal))
     assert torch.allclose(hidden, expected[HEAD_ROWS], atol=2e-5)
     # Rows that left earlier differ in the reference's hidden states, but their K/V come from the cache in both.
+    for index, (k, v) in enumerate(written):
+        assert torch.allclose(kv.k[index], k, atol=2e-5) and torch.allclose(kv.v[index], v, atol=2e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(leave=st.lists(st.integers(0, 4), min_size=16, max_size=16), causal=st.booleans(), seed=st.integers(0, 50))
+def test_a_shift_moves_reused_rows_by_the_mean_change_of_the_anchors(leave: list[int], causal: bool, seed: int) -> None:
+    """Every second patch stays: 16 anchors, each taken twice. The others leave anywhere."""
+    decoder, x, kv = decoder_and_inputs(seed)
+    stays = torch.tensor([5, 0]).repeat(16) == 5
+    layers = torch.full((32,), 5)
+    layers[~stays] = torch.tensor(leave)
+    decision = CacheDecision(layers, 5, stays, torch.zeros(32, dtype=torch.bool))
+    anchors = 1 + torch.arange(0, 32, 2)
+    expected, written = plain_decoder(decoder, x, causal, decision.reuse_mask(LAYOUT), kv, anchors)
+    with torch.inference_mode():
+        shift = ContextShift.plan(decision, LAYOUT, *decoder.rope(kv.capacity, x))
+        segments = plan_segments(decision, LAYOUT, causal=causal)
+        hidden = decoder.prefill(x, segments, HEAD_ROWS, PrefillCall(kv, causal, shift=shift))
+    assert torch.allclose(hidden, expected[HEAD_ROWS], atol=2e-5)
     for index, (k, v) in enumerate(written):
         assert torch.allclose(kv.k[index], k, atol=2e-5) and torch.allclose(kv.v[index], v, atol=2e-5)
 
