@@ -90,10 +90,10 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
     write_wide_weak(tmp_path / "demos", 60)
     calls = [*first, *calls_of("tiny_oft.sh", repo_root, tmp_path)]
     kept = [path.parent.name for path in sorted((tmp_path / "runs").glob("*/heads.safetensors"))]
-    assert kept == ["6", "7", "8", "9"]
+    assert kept == ["10", "6", "7", "8", "9"]
     collections = {option(c, "--output"): c for c in [*shared, *calls] if "collect_demos" in c[0]}
     trainings = trainings_of(calls, parser)
-    assert len(trainings) == len(stages) == 9
+    assert len(trainings) == len(stages) == 10
     for number, (given, stage) in enumerate(zip(trainings, stages, strict=True), start=1):
         config = json.loads(json.dumps(TRAIN_DEFAULTS["tiny_oft"].override(given.words).to_dict()))
         recorded = {"pointing_weight": 0.0, **stage["config"], "precision": stage["dtype"]}
@@ -113,7 +113,12 @@ def test_the_recipe_of_tiny_oft_asks_for_what_is_recorded(repo_root: Path, tmp_p
     led = {Path(option(c, "--output") or "").name: option(c, "--novice") for c in calls if "--novice" in c}
     by_run_4 = dict.fromkeys(("wide_led", "official_led"), str(tmp_path / "runs/4/last"))
     by_run_7 = ("official_cabinet_led", "wide_ramekin_led", "goal_led", "goal_led_6", "goal_led_2")
-    assert led == by_run_4 | dict.fromkeys(by_run_7, str(tmp_path / "runs/7/last"))
+    by_run_9 = ("official_led_9", "wide_led_9", "goal_led_9", "official_apart_led")
+    assert led == {
+        **by_run_4,
+        **dict.fromkeys(by_run_7, str(tmp_path / "runs/7/last")),
+        **dict.fromkeys(by_run_9, str(tmp_path / "runs/9/last")),
+    }
 
 
 #: What was stopped by hand, by folder: of 32, 40, 81, 30 and 80 demonstrations that the recipe asks for.
