@@ -85,9 +85,10 @@ def test_layers_before_the_first_reuse_stay() -> None:
     assert not shift.at(0, *tables()).share.any() and shift.at(1, *tables()).share.sum() == PATCHES - 40
 
 
-def test_only_a_policy_that_asks_for_it_moves_anything() -> None:
+def test_only_a_policy_that_asks_for_it_moves_anything_and_only_under_full_attention() -> None:
     dense = CacheDecision.dense(LAYOUT, LAYERS, "cold")
     for name, expected in (("adaptive", True), ("static_task", False), ("paper", False), ("static", False)):
         policy = build_cache_policy(name)
-        assert (plan_shift(policy, decide(40), LAYOUT, *tables()) is not None) is expected
-        assert plan_shift(policy, dense, LAYOUT, *tables()) is None
+        assert (plan_shift(policy, decide(40), LAYOUT, tables(), causal=False) is not None) is expected
+        assert plan_shift(policy, decide(40), LAYOUT, tables(), causal=True) is None
+        assert plan_shift(policy, dense, LAYOUT, tables(), causal=False) is None

@@ -1,8 +1,10 @@
 """Reused K/V moved along with the context: by what the K/V of recomputed patches that look the same have changed.
 
-A patch that did not change still has other K/V than in the last call, because deeper layers mix in where the hand is
-and what the arm is doing. That part is nearly the same for all patches: it can be read off patches that are recomputed
-although they did not change, and be added to those that are reused. See docs/decisions/015-context-shift.md.
+Where attention is full, a patch that did not change still has other K/V than in the last call, because deeper layers
+mix in the state and the action tokens. That part is nearly the same for all patches: it can be read off patches that
+are recomputed although they did not change, and be added to those that are reused. Behind a causal mask patches see
+only the patches before them, there is no such common part, and nothing is moved. See
+docs/decisions/015-context-shift.md.
 """
 
 from __future__ import annotations
@@ -107,9 +109,13 @@ class ContextShift:
 
 
 def plan_shift(
-    policy: CachePolicy, decision: CacheDecision, layout: TokenLayout, cos: Tensor, sin: Tensor
+    policy: CachePolicy, decision: CacheDecision, layout: TokenLayout, tables: tuple[Tensor, Tensor], *, causal: bool
 ) -> ContextShift | None:
-    """What ``decision`` moves; None where it reuses nothing or ``policy`` leaves K/V as they are."""
-    if decision.is_dense or not isinstance(policy, RelevantPolicy) or not policy.carry_shift:
+    """What ``decision`` moves; None where it reuses nothing, attention is causal or ``policy`` leaves K/V as they are.
+
+    Args:
+        tables: cos and sin as in ``ContextShift.plan``.
+    """
+    if causal or decision.is_dense or not isinstance(policy, RelevantPolicy) or not policy.carry_shift:
         return None
-    return ContextShift.plan(decision, layout, cos, sin)
+    return ContextShift.plan(decision, layout, *tables)

@@ -175,7 +175,7 @@ class CachedPolicy:
         segments = plan_segments(decision, layout, causal=causal, num_drafts=num_drafts, padding=padding)
         readout = self.session.readout(layout, causal=causal)
         tables = self._model.decoder.rope(self.session.kv.capacity, self._model.embed.weight)
-        shift = plan_shift(self.session.policy, decision, layout, *tables)
+        shift = plan_shift(self.session.policy, decision, layout, tables, causal=causal)
         return _Plan(layout, decision, segments, self._head_rows(layout, num_drafts), readout, draft, shift)
 
     def _assemble(self, tokens: Tensor, text_ids: Tensor, proprio: Tensor | None) -> Tensor:

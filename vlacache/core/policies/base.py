@@ -128,7 +128,8 @@ class RelevantPolicy(ReusePolicy):
 
     Attributes:
         relevance_layer: index of 32.
-        carry_shift: reused K/V move by what those of recomputed static patches moved on average (``ContextShift``).
+        carry_shift: reused K/V move by what those of recomputed static patches moved on average, where attention is
+            full (``ContextShift``); behind a causal mask nothing moves.
     """
 
     relevance_layer: int = 15
