@@ -5,8 +5,8 @@
     python scripts/reference_tables.py --placements wide --episodes 80 --arms adaptive    # baseline and this arm grow
     python scripts/reference_tables.py --publish-only --prune    # published arms that were not run here go
 
-The states of a task begin at ``--first-state`` 20: those before it were watched while the weights and the numbers of
-``adaptive`` were chosen (docs/training.md).
+The states of a task begin at ``--first-state`` 30: those before 20 were watched while the weights and the numbers of
+``adaptive`` were chosen, 20 to 39 were counted once, with weights that no longer ship (docs/training.md).
 
 Runs go to ``results/<prefix>_<placement>/<arm>/`` and ``results/<prefix>_controls/``; what is worth keeping of them
 (table, figures, picture, episodes of every arm) to ``results/tables/<prefix>_<placement>/``. What is published there
@@ -45,7 +45,7 @@ RESULTS = Path("results")
 BASELINE = "none"
 CONTROLS = ("blind", "replay")
 PLACEMENTS = ("official", "wide")
-FIRST_STATE = 20  # those before it were watched while weights and settings were chosen
+FIRST_STATE = 30  # see above
 
 #: Keys of words that each run of the tables has of its own, and the option that is meant.
 OWN_KEYS = {

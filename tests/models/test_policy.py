@@ -195,3 +195,20 @@ def test_sampled_entropy_is_close_to_the_exact_one(twin: LoadedModel) -> None:
         found[rows] = policy.session.entropies
     assert torch.allclose(found[16], found[None], atol=0.35)
     assert not torch.equal(found[16], found[None])
+
+
+@pytest.mark.parametrize(("config", "shifts"), [(TINY_OFT, True), (TINY_OPENVLA, False)])
+def test_moving_reused_kv_counts_and_happens_under_full_attention_alone(config, shifts: bool) -> None:
+    """The same pictures and so the same decisions; 8 of 32 patches are anchors, all others move in all 4 layers."""
+    model, numbers = loaded(small(config)), {"tau": 0.5, "task_top_k": 128, "first_layer": 0, "min_saving": 0.0}
+    macs, actions = [], []
+    for carry in (False, True):
+        arm = CachedPolicy(model, build_cache_policy("static_task", {**numbers, "carry_shift": carry}))
+        arm.reset(0)
+        chunks = [arm.infer(observation(step, moved=moved)) for step, moved in ((0, 0), (1, 20))]
+        assert chunks[1].stats.reuse_ratio > 0.1
+        macs.append(chunks[1].stats.macs)
+        actions.append(chunks[1].actions)
+    patches = 16 * len(config.views)
+    assert macs[1] - macs[0] == (3 * patches * 64 * 4 if shifts else 0)
+    assert np.array_equal(*actions) is not shifts

@@ -51,6 +51,11 @@ def readout_macs(shape: DecoderShape, rows: int, keys: int) -> int:
     return rows * keys * shape.hidden_size
 
 
+def shift_macs(shape: DecoderShape, patches: int, layers: int) -> int:
+    """MACs of moving the K/V of all ``patches`` along with the context in so many layers (``ContextShift.carry``)."""
+    return 3 * patches * shape.hidden_size * layers  # keys turn: two products an entry
+
+
 def decode_macs(shape: DecoderShape, keys: int, vocab_size: int) -> int:
     """MACs of one autoregressive step over ``keys`` cached tokens, with the output projection."""
     return shape.num_layers * layer_macs(shape, 1, keys) + shape.hidden_size * vocab_size

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vlacache.core.attention import Readout
 from vlacache.core.decision import CacheDecision
-from vlacache.core.flops import decode_macs, prefill_macs, readout_macs, rows_per_layer
+from vlacache.core.flops import decode_macs, prefill_macs, readout_macs, rows_per_layer, shift_macs
 from vlacache.core.layout import TokenLayout
 from vlacache.models.cogact.head import DiffusionHead
 from vlacache.models.heads import L1ChunkHead
@@ -19,6 +19,7 @@ class CallWork:
 
     Attributes:
         num_drafts: extra rows of the prefill. head_rows: rows of its last layer. num_decode_steps: tokens after it.
+        shifts: reused K/V were moved (``ContextShift``).
     """
 
     layout: TokenLayout
@@ -27,6 +28,7 @@ class CallWork:
     num_drafts: int
     head_rows: int
     num_decode_steps: int
+    shifts: bool = False
 
     @property
     def prompt_rows(self) -> list[int]:
@@ -51,6 +53,8 @@ def _other_macs(model: VLAModel, work: CallWork) -> int:
         sampled = [r if request.entropy_rows is None else min(r, request.entropy_rows) for r in rows]
         macs += sum(readout_macs(shape, sampled[layer], n) for layer in request.entropy_layers)
         macs += readout_macs(shape, request.relevance_rows.numel(), n) * len(request.relevance_layers)
+    if work.shifts:
+        macs += shift_macs(shape, work.layout.num_patches, sum(reused > 0 for reused in work.decision.num_reused))
     if isinstance(model.head, L1ChunkHead | DiffusionHead):
         return macs + model.head.macs()
     vocab, tokens = model.config.decoder.vocab_size, model.config.num_action_tokens

@@ -238,7 +238,9 @@ class CachedPolicy:
             accepted = answer.accepted
             num_steps = self._model.config.num_action_tokens - 1 - (accepted or 0)
             num_foreign = count_foreign(answer.ids, head.num_tokens, head.num_bins)
-        work = CallWork(plan.layout, plan.decision, plan.readout, plan.num_drafts, plan.head_rows.numel(), num_steps)
+        rows = plan.head_rows.numel()
+        shifts = plan.shift is not None
+        work = CallWork(plan.layout, plan.decision, plan.readout, plan.num_drafts, rows, num_steps, shifts)
         macs, prefill = call_macs(self._model, work)
         return InferenceStats(
             **{f"{name}_ms": value for name, value in times.items()},
