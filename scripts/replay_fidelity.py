@@ -39,7 +39,15 @@ from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel
 from vlacache.models.policy import CachedPolicy
 
-CACHES = ("adaptive", "paper", "official", "static", "static_task", "fixed_ratio:reuse_ratio=0.4")
+CACHES = (
+    "adaptive",
+    "adaptive:carry_shift=false",
+    "paper",
+    "official",
+    "static",
+    "static_task",
+    "fixed_ratio:reuse_ratio=0.4",
+)
 #: Largest difference, in units of the action, that float32 rounding explains.
 FLOAT32_TOLERANCE = 1e-4
 

@@ -11,7 +11,11 @@ import pytest
 import torch
 
 from runners.report.model_card import render_card
+from vlacache.bench.episode import DEFAULT_EPISODE, load_episodes
+from vlacache.bench.fidelity import replay
+from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import PACKAGED, ModelConfig, load_model, shipped_models
+from vlacache.models.policy import CachedPolicy
 
 SHIPPED = [PACKAGED / name for name in shipped_models()]
 
@@ -120,3 +124,17 @@ def test_builtin_is_the_shipped_folder(folder: Path) -> None:
 
 def test_tiny_oft_ships() -> None:
     assert "tiny_oft" in shipped_models()
+
+
+def test_moving_reused_kv_halves_the_action_errors_of_tiny_oft() -> None:
+    """On the recorded episode, where the same is reused with and without: measured, a quarter."""
+    loaded = load_model(ModelConfig("tiny_oft", checkpoint="builtin", dtype="float32"))
+    observations = load_episodes([DEFAULT_EPISODE])[0].observations(loaded.num_open_loop_steps, loaded.info.views)
+    dense = CachedPolicy(loaded, build_cache_policy("none"))
+    error, reuse = {}, {}
+    for carry in (False, True):
+        arm = CachedPolicy(loaded, build_cache_policy("static_task", {"carry_shift": carry}))
+        shown = replay(dense, arm, observations, None)
+        error[carry], reuse[carry] = float(shown.error[..., :3].mean()), max(shown.reuse)
+    assert min(reuse.values()) > 0.3
+    assert error[True] < 0.5 * error[False]

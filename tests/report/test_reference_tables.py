@@ -58,8 +58,8 @@ def test_every_command_of_the_docstring_is_understood() -> None:
     [
         ("--placements wdie", "invalid choice: 'wdie'"),
         ("mine stray", "stray: expected key=value"),
-        ("--episodes 80", "from state 20 on, the official placement has 30 states a task"),
-        ("--episodes 31", "has 30 states a task"),
+        ("--episodes 80", "from state 30 on, the official placement has 20 states a task"),
+        ("--episodes 21", "has 20 states a task"),
         ("--first-state 50 --episodes 5", "has 0 states a task"),
         ("--first-state -1", "expected at least 0, got -1"),
         ("suite.first_state=3", "choose with --first-state"),
