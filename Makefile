@@ -61,7 +61,7 @@ train: demos ## Train tiny_oft from demonstrations, keep the checkpoint with the
 		$(foreach name,wide official wide_jitter official_cabinet object goal,"$(DEMOS)/$(name)") $${scanned:+"$$scanned"} \
 		--folder "$(TRAIN)" --suites libero_spatial libero_object libero_goal --placements official wide $(ARGS)
 
-CARD = $(BIN)/python run.py cache=none suite.first_state=20 suite.episodes_per_task=5
+CARD = $(BIN)/python run.py cache=none suite.first_state=30 suite.episodes_per_task=5
 TABLES = results/libero_spatial
 
 card: $(STAMP) ## The model card of tiny_oft: from the runs of `make tables`, libero_object, libero_goal and scanned meshes
