@@ -15,6 +15,7 @@ from runners.journal import read_episodes, read_run
 from runners.report.episode_rules import episode_rules
 from runners.report.planned import planned_pairs
 from runners.report.stats import wilson_interval
+from runners.report.words import ranges
 
 CARD_FILE, WEIGHTS_FILE, TRAINING_FILE = "card.json", "model.safetensors", "training.json"
 
@@ -203,7 +204,7 @@ def _collection(collection: Mapping[str, Any]) -> str:
     words = (
         collection["suite"],
         collection["placement"],
-        _ranges(collection["tasks"]),
+        ranges(collection["tasks"]),
         collection["seed"],
         collection.get("novice") or "nothing",
         ", ".join(jitter) or "none",
@@ -234,24 +235,13 @@ def _episodes(measured: Mapping[str, Any]) -> str:
     """``states 0 to 4, 7; seed 0``."""
     states, seeds = measured["init_indices"], measured["env_seeds"]
     plural = ["" if len(numbers) == 1 else "s" for numbers in (states, seeds)]
-    return f"state{plural[0]} {_ranges(states)}; seed{plural[1]} {', '.join(map(str, seeds))}"
+    return f"state{plural[0]} {ranges(states)}; seed{plural[1]} {', '.join(map(str, seeds))}"
 
 
 def _rules(measured: Mapping[str, Any]) -> str:
     """``max_steps 220, reseed episode, success_rule first``: those that the suite has."""
     rules = measured.get("rules") or {}
     return ", ".join(f"{key} {value}" for key, value in sorted(rules.items()) if value is not None) or "not recorded"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0 to 4, 7``."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
 
 
 def _controls(controls: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -20,7 +20,7 @@ from runners.report.pairs import PAIR_KEY, baseline_outcomes, is_mirrored, pair_
 from runners.report.summary import build_summary
 from runners.report.sweep_table import format_sweep_markdown, format_sweep_table
 from runners.report.terminal import print_text
-from runners.report.words import count_words
+from runners.report.words import count_words, ranges
 
 #: Arms that differ in one of these are not comparable and never share a table.
 COMPARABLE_FIELDS = (
@@ -108,7 +108,7 @@ def collect_sweep(root: Path, margins: Sequence[Margin] = MARGINS) -> Sweep:
     common = {name: first[name] for name in (*COMPARABLE_FIELDS, "assets")}
     source = _reference_source(rows)
     controls, missing = _control_notes(root, loaded[source["arm"]], summaries[source["arm"]])
-    notes = [*controls, *_note_episodes(loaded), *_note_skipped(skipped), *missing]
+    notes = [_note_states(loaded), *controls, *_note_episodes(loaded), *_note_skipped(skipped), *missing]
     reference = _reference_row(source, summaries[source["arm"]])
     return Sweep(root.name, tuple(compared), reference, common, tuple(notes), skipped, tuple(margins))
 
@@ -234,6 +234,15 @@ def _reference_row(source: Mapping[str, Any], summary: Mapping[str, Any]) -> dic
         "latency_p50_ms": latency["p50"],
         "macs": source["baseline_macs"],
     }
+
+
+def _note_states(loaded: Mapping[str, RunFrames]) -> str:
+    """Which initial states and seeds all arms together played."""
+    states, seeds = (
+        sorted({int(value) for frames in loaded.values() for value in frames.episodes[column].unique()})
+        for column in ("init_index", "env_seed")
+    )
+    return f"Initial states {ranges(states)} of the tasks' lists, seed {ranges(seeds)}."
 
 
 def _note_episodes(loaded: Mapping[str, RunFrames]) -> list[str]:

@@ -135,3 +135,14 @@ def macs_words(macs: float | None) -> str:
 def join_words(*parts: str) -> str:
     """Parts with single spaces, empty ones left out."""
     return " ".join(part for part in parts if part)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """``0 to 4, 7``: whole numbers in ascending order."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)

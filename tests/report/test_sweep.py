@@ -196,6 +196,11 @@ def test_long_names_leave_the_prefill_out_and_cut_nothing(sweep_dir: Path, write
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_the_table_says_which_states_it_is_of(sweep_dir: Path, write_run: WriteRun) -> None:
+    write_run("sweep/more", success=(1.0, 0.5), num_tasks=1, num_inits=12, traces=False)
+    assert write_sweep_report(sweep_dir).notes[0] == "Initial states 0 to 11 of the tasks' lists, seed 0."
+
+
 def test_folder_without_arms(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such sweep folder"):
         write_sweep_report(tmp_path / "nothing")
