@@ -60,7 +60,7 @@ class ChoiceFile:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         header = json.dumps(dict(settings), sort_keys=True)
-        if not path.exists() or not path.read_bytes():
+        if not path.exists() or path.read_text(encoding="utf-8") in ("", header):  # a kill before the first newline
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(header + "\n", encoding="utf-8")
         text = path.read_text(encoding="utf-8")

@@ -4,8 +4,8 @@
     python scripts/compare_closed_loop.py --caches adaptive --tasks 4 7 --first-start 20 --starts 30 --placements wide
 
 The starts are in no table and no demonstration. Every episode is written at once to ``--output``; the same command
-goes on from there, one with more caches, tasks or starts adds to it. Prints success, reuse, and what each policy lost
-and won against no cache, which is always played.
+goes on from there, one with more caches, tasks or starts adds to it; other weights or code need another file. Prints
+success, reuse, and what each policy lost and won against no cache, which is always played.
 """
 
 from __future__ import annotations
@@ -70,9 +70,8 @@ def compare(args: argparse.Namespace) -> str:
     settings = {"suite": args.suite, "assets": assets.provenance.label, "code": code_digest()}
     settings |= {"model": loaded.info.name, "checkpoint": loaded.info.checkpoint, "dtype": loaded.info.dtype}
     played = ChoiceFile(args.output, settings)
-    policies: dict[str, Callable[[], Any]] = {
-        word: lambda cache=cache: CachedPolicy(loaded, cache) for word, cache in caches.items()
-    }
+    arms = {word: CachedPolicy(loaded, cache) for word, cache in caches.items()}  # kept: graphs are captured once
+    policies: dict[str, Callable[[], Any]] = {word: lambda arm=arm: arm for word, arm in arms.items()}
     starts = range(args.first_start, args.first_start + args.starts)
     for placement in args.placements:
         make_env = partial(validation_env, args.suite, placement=placement, assets=assets, count=starts.stop)

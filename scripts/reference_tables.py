@@ -45,8 +45,7 @@ RESULTS = Path("results")
 BASELINE = "none"
 CONTROLS = ("blind", "replay")
 PLACEMENTS = ("official", "wide")
-FIRST_STATE = 30  # see above
-
+FIRST_STATE = 30
 #: Keys of words that each run of the tables has of its own, and the option that is meant.
 OWN_KEYS = {
     "suite": "the tables are libero_spatial's",
@@ -77,13 +76,11 @@ ARMS = (
         for policy in ("fixed_ratio", "random")
         for ratio in (0.2, 0.4, 0.6, 0.8)
     ),
-    # The default policy with more reuse, and without one of its parts.
     Arm("adaptive-bolder", ("cache=adaptive", "cache.task_top_k=64"), True),
     Arm("adaptive-no_shift", ("cache=adaptive", "cache.carry_shift=false"), False),
     Arm("adaptive-no_max_age", ("cache=adaptive", "cache.max_age=null", "cache.refresh_every=null"), False),
     Arm("static_task-shift", ("cache=static_task", "cache.carry_shift=true"), False),
 )
-#: What ``--arms`` chooses from; the baseline always runs.
 CHOICES = (*CONTROLS, *(arm.name for arm in ARMS))
 
 

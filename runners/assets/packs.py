@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from runners.assets.user_cache import (
@@ -105,11 +105,9 @@ def unpack(pack: Path, kind: PackKind = LIBERO_PACK) -> LocatedAssets:
 
 
 def _extract(pack: Path, folder: Path, kind: PackKind) -> None:
-    if not hasattr(tarfile, "data_filter"):
-        raise RuntimeError("this Python cannot unpack archives safely; expected 3.11.4 or newer")
     try:
         with tarfile.open(pack, "r:*") as archive:
-            archive.extractall(folder, filter="data")
+            _extract_safely(archive, folder)
             while archive.fileobj is not None and archive.fileobj.read(1 << 20):
                 pass  # to the end: the compressor's checksum and its end mark come after the last file
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
@@ -120,6 +118,23 @@ def _extract(pack: Path, folder: Path, kind: PackKind) -> None:
             f"pack {pack.name}: expected a folder {kind.folder}/ with {', '.join(kind.contents)} in it; "
             "use another pack"
         )
+
+
+def _extract_safely(archive: tarfile.TarFile, folder: Path) -> None:
+    """Everything, if nothing of it leads out of ``folder``.
+
+    Debian 12 has Python 3.11.2, without tarfile's filters; there only files and folders are taken, no links.
+    """
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(folder, filter="data")
+        return
+    members = archive.getmembers()
+    for member in members:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name} is no file or folder inside the pack")
+        member.mode = 0o755 if member.isdir() else 0o644
+    archive.extractall(folder, members)
 
 
 def stored_digest(root: Path) -> str:

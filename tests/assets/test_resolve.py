@@ -109,7 +109,13 @@ def test_truncated_pack(cache: Path, pack: Path, keep: float) -> None:
     assert not [p for p in (cache / "packs").iterdir() if p.is_dir()], "half a cache"
 
 
-def test_unsafe_pack(cache: Path, pack: Path) -> None:
+@pytest.mark.parametrize("has_filters", [True, False])
+def test_unsafe_pack(cache: Path, pack: Path, has_filters: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tarfile's filters, and on Debian 12, whose Python 3.11.2 has none."""
+    if not has_filters:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    elif not hasattr(tarfile, "data_filter"):
+        pytest.skip("this Python has no filters")
     with tarfile.open(pack, "w:xz") as archive:
         member = tarfile.TarInfo("../../escaped.txt")
         member.size = 4
@@ -117,6 +123,19 @@ def test_unsafe_pack(cache: Path, pack: Path) -> None:
     with pytest.raises(RuntimeError, match="cannot be unpacked"):
         resolve_assets(str(pack), **SPATIAL)
     assert not list(cache.rglob("escaped.txt"))
+
+
+def test_a_pack_is_unpacked_without_filters_but_no_link(
+    cache: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    assert resolve_assets(str(pack), **SPATIAL).root.is_dir()
+    with tarfile.open(pack, "w:xz") as archive:
+        link = tarfile.TarInfo("libero/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        archive.addfile(link)
+    with pytest.raises(RuntimeError, match="libero/link is no file or folder inside the pack"):
+        resolve_assets(str(pack), **SPATIAL)
 
 
 def test_pack_of_something_else(cache: Path, pack: Path) -> None:

@@ -53,6 +53,7 @@ def carried(decision: CacheDecision, seed: int) -> tuple[KVCache, KVCache]:
 def test_anchors_are_spread_over_the_static_patches_that_every_layer_recomputes() -> None:
     shift = ContextShift.plan(decide(100), LAYOUT, *tables())
     patches = shift.anchors - LAYOUT.vision_start
+    assert float(shift.weight) == 1 / NUM_ANCHORS
     assert patches.numel() == NUM_ANCHORS == patches.unique().numel()
     assert 0 <= int(patches.min()) < 4 and 95 < int(patches.max()) < 100
     assert set(patches.diff().tolist()) == {3, 4}

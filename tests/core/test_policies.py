@@ -113,6 +113,8 @@ def test_policies_that_need_attention_say_so_when_there_is_none(make_state) -> N
         ("official", {"layers": [1.5]}, "cache.layers: expected a whole number"),
         ("adaptive", {"entropy_rows": 2.0}, "cache.entropy_rows: expected a whole number"),
         ("adaptive", {"refresh_every": True}, "cache.refresh_every: expected a whole number"),
+        ("adaptive", {"carry_shift": "no"}, "cache.carry_shift: expected true or false, got 'no'"),
+        ("static", {"dense_at_grip": 1}, "cache.dense_at_grip: expected true or false, got 1"),
     ],
 )
 def test_bad_numbers_are_refused(name: str, numbers: dict[str, object], message: str) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.models.graph_emulator import EmulatedGraphs
 from tests.models.static_arms import MOVES, NUMBERS, check_equal, make_arm, seen, use_static
 from tests.models.twins import loaded, small, tiny
+from vlacache.core.context_shift import ContextShift
 from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
 from vlacache.models.decoder import RowState
 from vlacache.models.factory import ModelConfig, load_model
@@ -54,12 +55,23 @@ def test_an_episode_equals_the_eager_one(static_models, name: str, cache: str, r
     assert graphs.num_replays > 20
 
 
+def test_the_episodes_of_adaptive_move_kv(static_models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the test above would say nothing about it: with too few anchors nothing moves."""
+    weights, plan = [], ContextShift.plan
+    monkeypatch.setattr(ContextShift, "plan", lambda *args: weights.append(plan(*args)) or weights[-1])
+    arm = make_arm(static_models["bidirectional"], "adaptive", EmulatedGraphs())
+    for step in range(len(MOVES)):
+        arm.infer(seen(static_models["bidirectional"], step))
+    assert sum(float(shift.weight) > 0 for shift in weights) >= 2
+
+
+@pytest.mark.parametrize("cache", ["fixed_ratio", "adaptive"])
 @pytest.mark.parametrize("name", ["bidirectional", "speculative"])
-def test_bfloat16_runs_and_stays_close(name: str) -> None:
+def test_bfloat16_runs_and_stays_close(name: str, cache: str) -> None:
     model = tiny() if name == "speculative" else loaded(small(TINY_OFT))
     model.model.to(torch.bfloat16)
     model = replace(model, decode="speculative" if name == "speculative" else "plain")
-    ours, eager = make_arm(model, "fixed_ratio", EmulatedGraphs()), make_arm(model, "fixed_ratio", None)
+    ours, eager = make_arm(model, cache, EmulatedGraphs()), make_arm(model, cache, None)
     for step in range(4):
         a, b = ours.infer(seen(model, step)), eager.infer(seen(model, step))
         assert np.isfinite(a.actions).all()

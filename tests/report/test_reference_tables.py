@@ -87,7 +87,7 @@ def test_a_stage_of_one_arm_runs_it_and_its_baseline() -> None:
     assert runs["adaptive"].runner.shared_baseline == "tables_wide/none"
 
 
-def test_tables_begin_at_states_that_nobody_watched() -> None:
+def test_tables_begin_behind_the_states_that_were_watched() -> None:
     assert {run.suite.first_state for run in configs("tables", "wide", 20, 5, []).values()} == {30}
     calls = commands("tables", "wide", 20, 5, [], [], parse(["--first-state", "7"]).first_state)
     assert [compose_run(call).config.suite.first_state for call in calls] == [7]

@@ -45,6 +45,14 @@ def test_a_line_that_a_kill_cut_is_played_again(tmp_path: Path) -> None:
     assert ChoiceFile(path, SETTINGS).rows == rows
 
 
+def test_a_header_that_a_kill_cut_behind_its_last_letter_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "choice.jsonl"
+    ChoiceFile(path, SETTINGS)
+    path.write_bytes(path.read_bytes()[:-1])
+    rows = played(path, {"none": ToyExpert})
+    assert ChoiceFile(path, SETTINGS).rows == rows
+
+
 def test_rows_of_other_weights_are_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "choice.jsonl"
     played(path, {"none": ToyExpert})

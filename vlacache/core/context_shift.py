@@ -9,7 +9,7 @@ docs/decisions/015-context-shift.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,66 +27,35 @@ MIN_ANCHORS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class ContextShift:
-    """What one call moves, at fixed shapes, so that it costs no wait and can be captured.
+class LayerShift:
+    """What layers that reuse the same patches move: fixed shapes and no wait, so that captured work can hold it.
 
-    A: ``NUM_ANCHORS``, P patches, D width of a head. Tables in the dtype of the K/V.
+    A: ``NUM_ANCHORS``, P patches, D width of a head. All but ``anchors`` in the dtype of the K/V.
 
     Attributes:
-        anchors: int64[A] prompt positions, repeated where there are fewer.
-        weight: float32[1], 1 / A, or 0 where there are too few of them.
-        leave_layer: int64[P], as in the decision. vision_start: prompt position of patch 0.
+        anchors: int64[A] prompt positions, repeated where there are fewer. vision: positions of the patches.
+        weight: [1], 1 / A, or 0 where there are too few anchors.
         anchor_cos, anchor_sin: [A, D] RoPE tables of the anchors.
         share: [P, 1], 1 for patches that are reused, else 0. share_cos, share_sin: [P, D], times the RoPE tables.
     """
 
     anchors: Tensor
+    vision: slice
     weight: Tensor
-    leave_layer: Tensor
-    vision_start: int
     anchor_cos: Tensor
     anchor_sin: Tensor
     share: Tensor
     share_cos: Tensor
     share_sin: Tensor
 
-    @classmethod
-    def plan(cls, decision: CacheDecision, layout: TokenLayout, cos: Tensor, sin: Tensor) -> ContextShift:
-        """Anchors: evenly spaced among the static patches that every layer recomputes.
-
-        Args:
-            cos, sin: [C, 1, D] RoPE tables, C at least the prompt's length.
-        """
-        stays = decision.static & (decision.leave_layer == decision.num_layers)
-        count = stays.sum()
-        first_stays = torch.sort(~stays, stable=True).indices  # those that stay, ascending, then the others
-        step = torch.arange(NUM_ANCHORS, device=stays.device)
-        anchors = layout.vision_start + first_stays[(step * count).div(NUM_ANCHORS, rounding_mode="floor")]
-        weight = (count >= MIN_ANCHORS).float()[None] / NUM_ANCHORS
-        cos, sin = cos[:, 0], sin[:, 0]
-        nothing = torch.zeros_like(cos[layout.vision])
-        return cls(
-            anchors, weight, decision.leave_layer, layout.vision_start, cos[anchors], sin[anchors], nothing[:, :1],
-            nothing, nothing,
-        )  # fmt: skip
-
-    def at(self, layer: int, cos: Tensor, sin: Tensor) -> ContextShift:
-        """For the layers from ``layer`` on that reuse the same patches; ``cos``, ``sin`` as in ``plan``."""
-        vision = slice(self.vision_start, self.vision_start + self.leave_layer.numel())
-        share = (self.leave_layer <= layer).to(cos.dtype)[:, None]
-        return replace(self, share=share, share_cos=share * cos[vision, 0], share_sin=share * sin[vision, 0])
-
     @property
-    def buffers(self) -> list[Tensor]:
-        """Everything that differs from call to call and that ``carry`` reads."""
-        return [
-            self.anchors, self.weight, self.anchor_cos, self.anchor_sin, self.share, self.share_cos, self.share_sin
-        ]  # fmt: skip
+    def tables(self) -> list[Tensor]:
+        """What ``carry`` reads besides ``anchors``."""
+        return [self.weight, self.anchor_cos, self.anchor_sin, self.share, self.share_cos, self.share_sin]
 
-    def empty_like(self) -> ContextShift:
-        """The same shapes at new addresses, for captured work; filled through ``buffers``."""
-        anchors, weight, *tables = (torch.empty_like(buffer) for buffer in self.buffers)
-        return ContextShift(anchors, weight, self.leave_layer, self.vision_start, *tables)
+    def empty_like(self) -> LayerShift:
+        """The same shapes at new addresses, to be filled through ``anchors`` and ``tables``."""
+        return LayerShift(torch.empty_like(self.anchors), self.vision, *map(torch.empty_like, self.tables))
 
     def read(self, kv: KVCache, layer: int) -> Tensor:
         """[2, H, A, D] K and V of the anchors, float32."""
@@ -102,10 +71,46 @@ class ContextShift:
         # Keys lie in the cache turned by their position: turned back, the mean is one that all positions share.
         moved_k = rotate(moved[0], self.anchor_cos.float(), -self.anchor_sin.float())
         mean_k, mean_v = (torch.stack([moved_k, moved[1]]).sum(dim=2, keepdim=True) * self.weight).to(kv.k.dtype)
-        stop = self.vision_start + self.leave_layer.numel()
-        keys, values = kv.k[layer, :, self.vision_start : stop], kv.v[layer, :, self.vision_start : stop]
+        keys, values = kv.k[layer, :, self.vision], kv.v[layer, :, self.vision]
         keys.addcmul_(self.share_cos, mean_k).addcmul_(self.share_sin, quarter_turn(mean_k))
         values.addcmul_(self.share, mean_v)
+
+
+@dataclass(frozen=True, eq=False)
+class ContextShift:
+    """The shift of one call, before it is known which layers.
+
+    Attributes:
+        leave_layer: int64[P], as in the decision. The others: as in ``LayerShift``.
+    """
+
+    leave_layer: Tensor
+    anchors: Tensor
+    vision: slice
+    weight: Tensor
+    anchor_cos: Tensor
+    anchor_sin: Tensor
+
+    @classmethod
+    def plan(cls, decision: CacheDecision, layout: TokenLayout, cos: Tensor, sin: Tensor) -> ContextShift:
+        """Anchors: evenly spaced among the static patches that every layer recomputes.
+
+        Args:
+            cos, sin: [C, 1, D] RoPE tables, C at least the prompt's length.
+        """
+        stays = decision.static & (decision.leave_layer == decision.num_layers)
+        count = stays.sum()
+        first_stays = torch.sort(~stays, stable=True).indices  # those that stay, ascending, then the others
+        step = torch.arange(NUM_ANCHORS, device=stays.device)
+        anchors = layout.vision_start + first_stays[(step * count).div(NUM_ANCHORS, rounding_mode="floor")]
+        weight = (count >= MIN_ANCHORS).to(cos.dtype)[None] / NUM_ANCHORS
+        return cls(decision.leave_layer, anchors, layout.vision, weight, cos[anchors, 0], sin[anchors, 0])
+
+    def at(self, layer: int, cos: Tensor, sin: Tensor) -> LayerShift:
+        """For the layers from ``layer`` on that reuse the same patches; ``cos``, ``sin`` as in ``plan``."""
+        share = (self.leave_layer <= layer).to(cos.dtype)[:, None]
+        turned = share * cos[self.vision, 0], share * sin[self.vision, 0]
+        return LayerShift(self.anchors, self.vision, self.weight, self.anchor_cos, self.anchor_sin, share, *turned)
 
 
 def plan_shift(

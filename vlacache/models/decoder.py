@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlacache.core.attention import Readout, ReadoutRows, attend
-from vlacache.core.context_shift import ContextShift
+from vlacache.core.context_shift import ContextShift, LayerShift
 from vlacache.core.decision import Segment, causal_mask
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.rope import rope_table, rotate
@@ -140,7 +140,7 @@ class RowState:
     mask: Tensor | None
     is_causal: bool
     read: ReadoutRows | None
-    shift: ContextShift | None = None
+    shift: LayerShift | None = None
 
 
 class Decoder(nn.Module):
@@ -285,8 +285,10 @@ class Decoder(nn.Module):
 
 def _store(kv: KVCache, layer: int, state: RowState, k: Tensor, v: Tensor) -> None:
     """Write computed K/V [b, H, D] to their slots, and move those that are reused along with the context."""
-    shift = state.shift
-    before = None if shift is None else shift.read(kv, layer)
-    kv.write(layer, state.slots, k.transpose(0, 1), v.transpose(0, 1))
-    if shift is not None and before is not None:
-        shift.carry(kv, layer, before)
+    k, v = k.transpose(0, 1), v.transpose(0, 1)
+    if state.shift is None:
+        kv.write(layer, state.slots, k, v)
+        return
+    before = state.shift.read(kv, layer)
+    kv.write(layer, state.slots, k, v)
+    state.shift.carry(kv, layer, before)

@@ -113,6 +113,7 @@ class ReusePolicy(CachePolicy):
         check_range(self.name, "min_saving", self.min_saving, low=0.0, high=1.0)
         check_range(self.name, "max_backoff", self.max_backoff, low=0)
         check_range(self.name, "dense_below_speed", self.dense_below_speed, low=0.0)
+        check_flag(self.name, "dense_at_grip", self.dense_at_grip)
 
     def wants_dense(self, motion: Motion | None) -> bool:
         """Whether the call after ``motion`` is too delicate to reuse anything; None: nothing was executed yet."""
@@ -138,6 +139,7 @@ class RelevantPolicy(ReusePolicy):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self.name, "relevance_layer", self.relevance_layer, low=0, high=31)
+        check_flag(self.name, "carry_shift", self.carry_shift)
 
     def relevance_layers(self, num_layers: int) -> tuple[int, ...]:
         return (scale_layer(self.relevance_layer, num_layers),)
@@ -152,6 +154,12 @@ def check_range(policy: str, key: str, value: float | None, *, low: float, high:
         limit = f"between {low} and {high}" if high != float("inf") else f"at least {low}"
         number = "whole number" if is_count else "number"
         raise ValueError(f"cache.{key}: expected a {number} {limit}, got {value!r} (cache={policy})")
+
+
+def check_flag(policy: str, key: str, value: bool) -> None:
+    """Raise ``ValueError`` unless ``value`` is a bool: any word would count as true."""
+    if not isinstance(value, bool):
+        raise ValueError(f"cache.{key}: expected true or false, got {value!r} (cache={policy})")
 
 
 def check_choice(policy: str, key: str, value: str, choices: tuple[str, ...]) -> None:

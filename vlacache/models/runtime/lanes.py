@@ -52,7 +52,7 @@ class Lane:
     def load(self, source: RowState) -> None:
         """Copy a call's rows in, few launches for many buffers; the shapes are the lane's."""
         state = self.state
-        torch._foreach_copy_([state.x, state.cos, state.sin], [source.x, source.cos, source.sin])
+        tables = [(state.x, source.x), (state.cos, source.cos), (state.sin, source.sin)]
         pairs = []
         if state.slots is not None and source.slots is not None:
             pairs.append((state.slots, source.slots))
@@ -60,9 +60,11 @@ class Lane:
             pairs.append((state.read.entropy, source.read.entropy))
             pairs.append((state.read.relevance, source.read.relevance))
         if state.shift is not None and source.shift is not None:
-            pairs += zip(state.shift.buffers, source.shift.buffers, strict=True)
-        if pairs:
-            torch._foreach_copy_([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
+            pairs.append((state.shift.anchors, source.shift.anchors))
+            tables += zip(state.shift.tables, source.shift.tables, strict=True)
+        for group in (tables, pairs):  # one launch for each type
+            if group:
+                torch._foreach_copy_([ours for ours, _ in group], [theirs for _, theirs in group])
         if state.mask is not None and source.mask is not None:
             # SDPA would turn a boolean mask into this one in every layer.
             state.mask.zero_().masked_fill_(~source.mask, float("-inf"))
