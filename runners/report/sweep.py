@@ -108,7 +108,7 @@ def collect_sweep(root: Path, margins: Sequence[Margin] = MARGINS) -> Sweep:
     common = {name: first[name] for name in (*COMPARABLE_FIELDS, "assets")}
     source = _reference_source(rows)
     controls, missing = _control_notes(root, loaded[source["arm"]], summaries[source["arm"]])
-    notes = [_note_states(loaded), *controls, *_note_episodes(loaded), *_note_skipped(skipped), *missing]
+    notes = [*controls, _note_states(loaded), *_note_episodes(loaded), *_note_skipped(skipped), *missing]
     reference = _reference_row(source, summaries[source["arm"]])
     return Sweep(root.name, tuple(compared), reference, common, tuple(notes), skipped, tuple(margins))
 
