@@ -14,6 +14,7 @@ from runners.config import RunConfig
 from runners.journal import read_episodes
 from runners.plan import PairPlan
 from runners.records import Arm
+from runners.report.words import ranges
 from runners.suite_names import TASK_MAX_STEPS
 
 
@@ -64,7 +65,7 @@ def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *,
     by_task: dict[int, list[int]] = defaultdict(list)
     for pair in plan:
         by_task[pair.task_id].append(pair.init_index)
-    lines += [f"  task {task:>2}: initial states {_ranges(sorted(indices))}" for task, indices in by_task.items()]
+    lines += [f"  task {task:>2}: initial states {ranges(indices, to="-")}" for task, indices in by_task.items()]
     saved = 0 if config.run_id is None else num_saved(results / config.run_id, config, plan)
     missing = num_episodes - saved
     if saved > 0:
@@ -157,17 +158,6 @@ def _record_bytes(run_dir: Path) -> int:
     """Step files and rows of a run: what grows with its episodes, films left out."""
     files = [run_dir / "episodes.jsonl", *(run_dir / "steps").glob("*.parquet")]
     return sum(path.stat().st_size for path in files)
-
-
-def _ranges(indices: Sequence[int]) -> str:
-    """``0-4, 7``."""
-    spans: list[list[int]] = []
-    for index in indices:
-        if spans and index == spans[-1][1] + 1:
-            spans[-1][1] = index
-        else:
-            spans.append([index, index])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
 def _duration(seconds: float) -> str:

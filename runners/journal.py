@@ -61,8 +61,8 @@ def read_episodes(run_dir: Path) -> list[EpisodeRecord]:
 def mend_torn_line(path: Path) -> Path | None:
     """Put right what a kill inside the last write left behind; return the file that holds the torn piece, if any.
 
-    A last line without its line feed is completed when it is a whole record, else moved to
-    ``episodes.jsonl.torn-<n>`` and cut off, so that the whole lines before it stay as they are.
+    A last line without its line feed is completed when it is a whole object, else moved to ``<file>.torn-<n>`` and
+    cut off, so that the whole lines before it stay as they are.
     """
     if not path.exists():
         return None
@@ -71,7 +71,7 @@ def mend_torn_line(path: Path) -> Path | None:
     tail = content[end:]
     if not tail:
         return None
-    if _is_record(tail):
+    if _is_object(tail):
         with path.open("ab") as file:
             _write_through(file, b"\n")
         logger.warning("%s: completed the last line, whose line feed was missing", path.name)
@@ -91,12 +91,12 @@ def mend_torn_line(path: Path) -> Path | None:
     return aside
 
 
-def _is_record(line: bytes) -> bool:
+def _is_object(line: bytes) -> bool:
+    """A whole line of JSONL: no part of one parses as an object."""
     try:
-        data = json.loads(line)
+        return isinstance(json.loads(line), dict)
     except ValueError:
         return False
-    return isinstance(data, dict) and "status" in data
 
 
 def _write_through(file: Any, data: bytes) -> None:

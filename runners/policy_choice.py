@@ -14,10 +14,12 @@ from typing import Any
 
 from runners.closed_loop import VALIDATION_SEED
 from runners.envs.base import Env
+from runners.journal import mend_torn_line
 from runners.observers import EpisodeInfo
 from runners.records import EpisodeKey
 from runners.report.markdown import table
-from runners.report.stats import PairCounts, paired_difference_interval
+from runners.report.stats import PairCounts, paired_difference, paired_difference_interval
+from runners.report.words import join_words, percent, points_range, signed_points
 from runners.rollout import check_compatible, rollout_episode
 from vlacache.types import Policy
 
@@ -60,18 +62,15 @@ class ChoiceFile:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         header = json.dumps(dict(settings), sort_keys=True)
-        if not path.exists() or path.read_text(encoding="utf-8") in ("", header):  # a kill before the first newline
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mend_torn_line(path)  # the episode of a line that a kill cut is played again
+        if not path.exists() or path.stat().st_size == 0:
             path.write_text(header + "\n", encoding="utf-8")
-        text = path.read_text(encoding="utf-8")
-        lines = text.splitlines(keepends=True)
-        if lines[0].strip() != header:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if lines[0] != header:
             raise ValueError(
-                f"{path}: expected rows of {header}, got {lines[0].strip()}; give another --output, nothing was changed"
+                f"{path}: expected rows of {header}, got {lines[0]}; give another --output, nothing was changed"
             )
-        if not lines[-1].endswith("\n"):  # a kill in the middle of a line: that episode is played again
-            lines = lines[:-1]
-            path.write_text("".join(lines), encoding="utf-8")
         try:
             self.rows = [ChoiceRow(**json.loads(line)) for line in lines[1:]]
         except (ValueError, TypeError) as error:
@@ -142,12 +141,11 @@ def choice_table(rows: Sequence[ChoiceRow]) -> str:
 
 def _line(word: str, rows: Sequence[ChoiceRow], dense: Mapping[tuple[str, int, int], bool | None]) -> list[str]:
     share = f"{sum(row.success for row in rows)}/{len(rows)}"
-    cells = [f"`{word}`", f"{fmean(row.reuse for row in rows):.1%}", share]
+    cells = [f"`{word}`", percent(fmean(row.reuse for row in rows)), share]
     pairs = [(row.success, bool(dense[row.episode])) for row in rows if dense[row.episode] is not None]
     if word == BASELINE or not pairs:
         return [*cells, "", "", ""]
     lost, won = (pairs.count(outcome) for outcome in ((False, True), (True, False)))
     counts = PairCounts(pairs.count((True, True)), won, lost, pairs.count((False, False)))
-    interval = paired_difference_interval(counts)
-    limits = "" if interval is None else f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-    return [*cells, str(lost), str(won), f"{100 * (won - lost) / len(pairs):+.1f}{limits}"]
+    limits = points_range(paired_difference_interval(counts))
+    return [*cells, str(lost), str(won), join_words(signed_points(paired_difference(counts)), limits)]

@@ -137,7 +137,7 @@ def join_words(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def ranges(numbers: Sequence[int]) -> str:
+def ranges(numbers: Sequence[int], to: str = " to ") -> str:
     """``0 to 4, 7``: whole numbers in ascending order."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
@@ -145,4 +145,4 @@ def ranges(numbers: Sequence[int]) -> str:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
+    return ", ".join(str(first) if first == last else f"{first}{to}{last}" for first, last in runs)

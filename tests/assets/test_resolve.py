@@ -109,13 +109,10 @@ def test_truncated_pack(cache: Path, pack: Path, keep: float) -> None:
     assert not [p for p in (cache / "packs").iterdir() if p.is_dir()], "half a cache"
 
 
-@pytest.mark.parametrize("has_filters", [True, False])
-def test_unsafe_pack(cache: Path, pack: Path, has_filters: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With tarfile's filters, and on Debian 12, whose Python 3.11.2 has none."""
-    if not has_filters:
+@pytest.mark.parametrize("filters", ["of this Python", "none, as in Debian 12's Python 3.11.2"])
+def test_unsafe_pack(cache: Path, pack: Path, filters: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if filters.startswith("none"):
         monkeypatch.delattr(tarfile, "data_filter", raising=False)
-    elif not hasattr(tarfile, "data_filter"):
-        pytest.skip("this Python has no filters")
     with tarfile.open(pack, "w:xz") as archive:
         member = tarfile.TarInfo("../../escaped.txt")
         member.size = 4

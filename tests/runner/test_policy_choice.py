@@ -84,6 +84,6 @@ def test_lost_and_won_are_counted_on_shared_starts_alone() -> None:
         for start, success in enumerate(successes)
     ]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in choice_table(rows).splitlines()]
-    assert lines[2] == ["`none`", "0.0%", "3/4", "", "", ""]
-    assert lines[3][:5] == ["`a`", "25.0%", "2/3", "1", "1"] and lines[3][5].startswith("+0.0 [")
+    assert lines[2] == ["`none`", "0.0 %", "3/4", "", "", ""]
+    assert lines[3][:5] == ["`a`", "25.0 %", "2/3", "1", "1"] and lines[3][5].startswith("0.0 [")
     assert lines[4][2:5] == ["0/4", "3", "0"] and lines[4][5].startswith("-75.0 [")
