@@ -65,7 +65,7 @@ def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *,
     by_task: dict[int, list[int]] = defaultdict(list)
     for pair in plan:
         by_task[pair.task_id].append(pair.init_index)
-    lines += [f"  task {task:>2}: initial states {ranges(indices, to="-")}" for task, indices in by_task.items()]
+    lines += [f"  task {task:>2}: initial states {ranges(indices, '-')}" for task, indices in by_task.items()]
     saved = 0 if config.run_id is None else num_saved(results / config.run_id, config, plan)
     missing = num_episodes - saved
     if saved > 0:

@@ -55,7 +55,7 @@ def plain_decoder(
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """Dense reference with overwritten rows: x [N, d], reuse bool[L, N] -> hidden [N, d] and K/V per layer.
 
-    ``anchors``: positions whose mean change, before RoPE, the overwritten rows make too.
+    ``anchors``: positions whose mean change, before RoPE, the overwritten rows make too, from the second layer on.
     """
     n, heads, eps = x.shape[0], decoder.config.num_heads, decoder.config.rms_eps
     written = []
@@ -64,7 +64,7 @@ def plain_decoder(
         q, k, v = (t.reshape(n, heads, -1).transpose(0, 1) for t in (h @ layer.qkv.weight.T).chunk(3, dim=-1))
         q, k = plain_rope(q, decoder.config.rope_theta), plain_rope(k, decoder.config.rope_theta)
         row, old_k, old_v = reuse[index][None, :, None], stored.k[index], stored.v[index]
-        if anchors is not None:
+        if anchors is not None and index > 0:
             unturned = plain_rope(k - old_k, decoder.config.rope_theta, -1)[:, anchors].mean(1, keepdim=True)
             old_k = old_k + plain_rope(unturned.expand(-1, n, -1), decoder.config.rope_theta)
             old_v = old_v + (v - old_v)[:, anchors].mean(1, keepdim=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ from vlacache.core.layout import TokenLayout
 from vlacache.core.relevance import relevance_scores
 from vlacache.core.schedule import row_entropies
 
-#: Query rows that ``_attend_by_products`` scores at once: what H heads write for them stays in a processor's cache.
-_ROWS_AT_ONCE = 128
+#: Row sums of powers of two that are trusted: the largest term is far from both ends of bfloat16's range.
+_LEAST_SUM, _LARGEST_SUM = 2.0**-60, 2.0**120
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: bool) -> Tensor:
@@ -55,15 +56,21 @@ def _additive(mask: Tensor | None, q: Tensor, is_causal: bool) -> Tensor | None:
 
 
 def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """[H, n, D]; ``mask``: additive [n, N] or None."""
-    scale, keys, nothing = q.shape[-1] ** -0.5, k.transpose(1, 2), q.new_empty(())
-    parts = []
-    for start in range(0, q.shape[1], _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        added, beta = (nothing, 0) if mask is None else (mask[rows], 1)
-        scores = torch.baddbmm(added, q[:, rows], keys, beta=beta, alpha=scale)
-        parts.append(torch.bmm(scores.softmax(dim=-1), v))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    """[H, n, D], a view of [n, H, D]; ``mask``: additive [n, N] (0 or -inf) or None.
+
+    The weights are powers of two of the scores as they are, divided by their sum behind the second product: torch's
+    softmax takes twice as long. Its largest score is taken off only where their sum says that powers left the range.
+    """
+    keys, (added, beta) = k.transpose(1, 2), (q.new_empty(()), 0) if mask is None else (mask, 1)
+    scale = q.shape[-1] ** -0.5
+    weights = torch.baddbmm(added, q, keys, beta=beta, alpha=scale / math.log(2)).exp2_()
+    total = weights.sum(dim=-1, keepdim=True)
+    least, largest = total.aminmax()
+    if not (least >= _LEAST_SUM and largest <= _LARGEST_SUM):
+        weights = torch.baddbmm(added, q, keys, beta=beta, alpha=scale).softmax(dim=-1)
+        total = torch.ones_like(total)
+    out = q.new_empty(q.shape[1], q.shape[0], v.shape[2]).transpose(0, 1)  # as the output projection wants it
+    return torch.div(torch.bmm(weights, v), total, out=out)
 
 
 def attention_rows(q: Tensor, k: Tensor, positions: Tensor | None, *, num_keys: int) -> Tensor:

@@ -53,7 +53,7 @@ def readout_macs(shape: DecoderShape, rows: int, keys: int) -> int:
 
 def shift_macs(shape: DecoderShape, patches: int, layers: int) -> int:
     """MACs of moving the K/V of all ``patches`` along with the context in so many layers (``ContextShift.carry``)."""
-    return 3 * patches * shape.hidden_size * layers  # keys turn: two products an entry
+    return patches * shape.hidden_size * (shape.head_dim + 1) * layers  # keys: a product with a matrix for each head
 
 
 def decode_macs(shape: DecoderShape, keys: int, vocab_size: int) -> int:

@@ -16,7 +16,8 @@ class KVCache:
             that a captured graph knows; None for new memory, zeroed.
 
     Attributes:
-        k, v: [L, H, C, D] tensors; slot = prompt position.
+        both: [2, L, H, C, D] keys and values; slot = prompt position.
+        k, v: [L, H, C, D] its two halves.
     """
 
     def __init__(
@@ -33,7 +34,11 @@ class KVCache:
         shape = (num_layers, num_heads, capacity, head_dim)
         if storage is None:
             storage = torch.zeros(2, math.prod(shape), dtype=dtype, device=device)
-        self.k, self.v = (half[: math.prod(shape)].view(shape) for half in storage.unbind())
+        self._take(storage[:, : math.prod(shape)].view(2, *shape))
+
+    def _take(self, both: Tensor) -> None:
+        self.both = both
+        self.k, self.v = both.unbind()
 
     @property
     def capacity(self) -> int:
@@ -69,5 +74,5 @@ class KVCache:
     def clone(self) -> KVCache:
         """An independent copy."""
         twin = object.__new__(KVCache)
-        twin.k, twin.v = self.k.clone(), self.v.clone()
+        twin._take(self.both.clone())
         return twin

@@ -163,11 +163,13 @@ class CacheSession:
         return self._relevance_rows[layout]
 
     def _reads_entropies(self) -> bool:
-        """In every call, or only in those that turned out dense."""
+        """In every call, or only in those that turned out dense, not counting those that are only delicate."""
         if not self.policy.needs_entropy:
             return False
         decision = None if self._pending is None else self._pending.decision
-        return self.policy.readout.entropy_calls == "all" or decision is None or decision.is_dense
+        if self.policy.readout.entropy_calls == "all" or decision is None:
+            return True
+        return decision.is_dense and (decision.reason != "precise_motion" or self._entropies is None)
 
     def commit(self, decision: CacheDecision, readout: Readout | None, motion: Motion | None = None) -> None:
         """Take over what the finished prefill wrote and read.

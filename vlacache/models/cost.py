@@ -54,7 +54,8 @@ def _other_macs(model: VLAModel, work: CallWork) -> int:
         macs += sum(readout_macs(shape, sampled[layer], n) for layer in request.entropy_layers)
         macs += readout_macs(shape, request.relevance_rows.numel(), n) * len(request.relevance_layers)
     if work.shifts:
-        macs += shift_macs(shape, work.layout.num_patches, sum(reused > 0 for reused in work.decision.num_reused))
+        moved = sum(reused > 0 for reused in work.decision.num_reused[1:])  # the first layer's K/V stay
+        macs += shift_macs(shape, work.layout.num_patches, moved)
     if isinstance(model.head, L1ChunkHead | DiffusionHead):
         return macs + model.head.macs()
     vocab, tokens = model.config.decoder.vocab_size, model.config.num_action_tokens

@@ -13,6 +13,7 @@ from vlacache.models.decoder import PrefillCall
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.runtime.eager import EagerRuntime
 from vlacache.models.runtime.graphs import CudaGraphs
+from vlacache.models.runtime.heap import keep_freed_memory
 from vlacache.models.runtime.static import StaticRuntime
 
 #: Values of ``model.runtime``.
@@ -80,6 +81,8 @@ def build_runtime(name: str, model: VLAModel) -> Runtime:
     is_cuda = model.device.type == "cuda"
     if name == "graphs" and not is_cuda:
         raise ValueError(f"model.runtime=graphs: needs a model on a CUDA device, got {model.device}; use auto")
+    if not is_cuda:
+        keep_freed_memory()
     if name == "eager" or not is_cuda:
         return EagerRuntime(model)
     return StaticRuntime(model, CudaGraphs(model.device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from vlacache.core.attention import needs_products
 from vlacache.core.decision import Padding, Segment
 from vlacache.core.kv_cache import KVCache
 from vlacache.models.cogact.head import DiffusionHead
@@ -11,21 +12,26 @@ from vlacache.models.decode import TokenBuffer, decode_token
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.prismatic import VLAModel
 
+#: In bfloat16 on a CPU row counts are multiples of this: oneDNN compiles its products anew for every shape and forgets
+#: all but the last thousand, and a cache that computes other rows in each call would pay in each call (decision 011).
+_ROW_BUCKET = 16
+
 
 class EagerRuntime:
     """See ``vlacache.models.runtime.Runtime``."""
 
     status = "eager"
     is_warm = True
-    extra_slots = 0
     scratch_bytes = 0
 
     def __init__(self, model: VLAModel) -> None:
         self._model = model
+        self._pads = needs_products(model.device, model.dtype)
+        self.extra_slots = int(self._pads)  # the sink of padded rows
 
     def padding(self, kv: KVCache) -> Padding | None:
-        """None: exactly the rows that are needed."""
-        return None
+        """To a multiple of the bucket where shapes are compiled, with the cache's last slot as the sink; else None."""
+        return Padding(_ROW_BUCKET, kv.capacity - 1) if self._pads else None
 
     def vision(self, frames: Tensor) -> Tensor:
         """Towers and projector, all views in one batch."""
