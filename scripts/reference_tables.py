@@ -76,10 +76,9 @@ ARMS = (
         for policy in ("fixed_ratio", "random")
         for ratio in (0.2, 0.4, 0.6, 0.8)
     ),
-    Arm("adaptive-bolder", ("cache=adaptive", "cache.task_top_k=64"), True),
+    Arm("static_task-shift", ("cache=static_task", "cache.carry_shift=true"), True),
     Arm("adaptive-no_shift", ("cache=adaptive", "cache.carry_shift=false"), False),
     Arm("adaptive-no_max_age", ("cache=adaptive", "cache.max_age=null", "cache.refresh_every=null"), False),
-    Arm("static_task-shift", ("cache=static_task", "cache.carry_shift=true"), False),
 )
 CHOICES = (*CONTROLS, *(arm.name for arm in ARMS))
 

@@ -237,12 +237,15 @@ def _reference_row(source: Mapping[str, Any], summary: Mapping[str, Any]) -> dic
 
 
 def _note_states(loaded: Mapping[str, RunFrames]) -> str:
-    """Which initial states and seeds all arms together played."""
+    """Which initial states and seeds all arms together played, and which those played that have fewer."""
     states, seeds = (
-        sorted({int(value) for frames in loaded.values() for value in frames.episodes[column].unique()})
+        {arm: tuple(sorted(frames.episodes[column].astype(int).unique())) for arm, frames in loaded.items()}
         for column in ("init_index", "env_seed")
     )
-    return f"Initial states {ranges(states)} of the tasks' lists, seed {ranges(seeds)}."
+    every = sorted(set().union(*states.values()))
+    fewer = sorted({found for found in states.values() if len(found) < len(every)})
+    less = f"; arms with fewer pairs: {' or '.join(ranges(found) for found in fewer)}" if fewer else ""
+    return f"Initial states {ranges(every)} of the tasks' lists, seed {ranges(set().union(*seeds.values()))}{less}."
 
 
 def _note_episodes(loaded: Mapping[str, RunFrames]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 NO_DATA = "n/a"
@@ -137,7 +137,7 @@ def join_words(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def ranges(numbers: Sequence[int], to: str = " to ") -> str:
+def ranges(numbers: Iterable[int], to: str = " to ") -> str:
     """``0 to 4, 7``: whole numbers in ascending order."""
     runs: list[list[int]] = []
     for number in sorted(numbers):

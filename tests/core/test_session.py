@@ -223,12 +223,16 @@ def test_a_call_that_turns_out_dense_reads_entropies(oft_layout: TokenLayout, fr
 def test_what_follows_slow_or_gripping_actions_is_dense(oft_layout: TokenLayout, frames: Tensor) -> None:
     motions = {"quick": Motion(0.9, False), "slow": Motion(0.4, False), "grips": Motion(0.9, True), "unknown": None}
     session = make("adaptive", tau=0.0, refresh_every=None, max_age=None, min_saving=0.0)
-    told = []
+    told, entropies = [], []
     for name in ("quick", "quick", "slow", "quick", "grips", "unknown", "quick"):
         decision = session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6)
         told.append(decision.reason)
-        session.commit(decision, Attention(session, oft_layout).readout, motions[name])
+        readout = Attention(session, oft_layout).readout
+        assert readout is not None
+        entropies.append(len(readout.request.entropy_layers))
+        session.commit(decision, readout, motions[name])
     assert told == ["cold", None, None, "precise_motion", None, "precise_motion", None]
+    assert entropies == [4, 0, 0, 0, 0, 0, 0], "a delicate call is no refresh: entropies drift slowly, reading costs"
     session.commit(session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6), None, motions["slow"])
     session.reset(1)
     assert session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6).reason == "cold"

@@ -198,7 +198,8 @@ def test_long_names_leave_the_prefill_out_and_cut_nothing(sweep_dir: Path, write
 
 def test_the_table_says_which_states_it_is_of(sweep_dir: Path, write_run: WriteRun) -> None:
     write_run("sweep/more", success=(1.0, 0.5), num_tasks=1, num_inits=12, traces=False)
-    assert "Initial states 0 to 11 of the tasks' lists, seed 0." in write_sweep_report(sweep_dir).notes
+    expected = "Initial states 0 to 11 of the tasks' lists, seed 0; arms with fewer pairs: 0 to 3."
+    assert expected in write_sweep_report(sweep_dir).notes
 
 
 def test_folder_without_arms(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: b
 def needs_products(device: torch.device, dtype: torch.dtype) -> bool:
     """Two batched products beat ``scaled_dot_product_attention``: bfloat16 on a CPU.
 
-    There torch's flash kernel takes 1.6 (600 rows) to 1.9 times (90 rows) as long with 600 keys and 8 heads of 32, 2.7
-    times in a tower (256 keys, 6 heads of 64): CPU time on one core of an AMD EPYC with AVX512-BF16, torch 2.15.
+    There torch's flash kernel takes 2.8 (608 rows) to 2.7 times (96 rows) as long with 608 keys and 8 heads of 32, 3.0
+    times with the sizes of a tower (256 keys, 6 heads of 64): one core of an AMD EPYC with AVX512-BF16, torch 2.15.
     The scores are rounded to bfloat16, as in eager attention; the error of a whole call stays what it was.
     """
     return device.type == "cpu" and dtype == torch.bfloat16

@@ -40,7 +40,8 @@ class Adaptive(RelevantPolicy):
         task_top_k: relevant patches a view (of 256). first_layer: no reuse above it (index of 32).
         schedule_base, schedule_gain: share at layer l = base + gain * (1 - entropy / log N), see ``concentration``.
         entropy_rows, relevance_rows: query rows read per layer for entropy and for relevance, None for all.
-        entropy_calls: ``dense``: entropies are read at the start and at each refresh; they drift slowly, reading costs.
+        entropy_calls: ``dense``: entropies are read at the start and at each refresh, not in calls that run dense for
+            the motion alone; they drift slowly, reading costs.
     """
 
     name: ClassVar[str] = "adaptive"
@@ -61,7 +62,7 @@ class Adaptive(RelevantPolicy):
     carry_shift: bool = True
     max_age: int | None = 4
     refresh_every: int | None = 12
-    dense_below_speed: float | None = 0.5
+    dense_below_speed: float | None = 0.25
     dense_at_grip: bool = True
 
     def __post_init__(self) -> None:
