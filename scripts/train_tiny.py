@@ -25,11 +25,11 @@ from runners.argv import finite, integer, parse_with_words
 from runners.interrupts import sigterm_as_interrupt
 from runners.suite_names import NUM_TASKS
 from vlacache.checkout import git_commit
+from vlacache.heap import keep_freed_memory
 from vlacache.lock import FolderBusyError
 from vlacache.models.tiny import TINY_MODELS
 from vlacache.train.config import TRAIN_DEFAULTS
 from vlacache.train.loop import RunOptions, Trainer
-from vlacache.train.memory import keep_freed_memory
 from vlacache.train.reader import read_demos
 
 
@@ -203,7 +203,7 @@ def _what_is_saved(trainer: Trainer) -> str:
 def main() -> int:
     """Train, or continue: 0 done, 1 ended by an error, 2 bad input, 130 interrupted with everything saved."""
     given = parse_with_words(parser())
-    keep_freed_memory()
+    keep_freed_memory(big_blocks=True)
     with ExitStack() as opened, sigterm_as_interrupt():
         try:
             trainer = build(given, opened)

@@ -55,6 +55,22 @@ def test_a_trace_is_what_a_live_policy_would_see(
     assert chunks[1].stats.macs == chunks[0].stats.macs, "the replayed arm must pay for the same readout"
 
 
+def test_a_replayed_policy_moves_kv_as_the_live_one_does(
+    twins: dict[str, LoadedModel], episode: RecordedEpisode, trace: AttentionTrace
+) -> None:
+    """The price of moving is part of what a benchmark with random weights has to show."""
+    loaded = twins["openvla_oft"]
+    fitted = trace.fit(loaded.info.views, loaded.info.grid, loaded.info.num_layers, CPU)
+    macs = []
+    for carry in (False, True):
+        arm = policy_arm(loaded, reuse_policy("static_task", tau=0.0, task_top_k=128, carry_shift=carry), fitted)
+        arm.reset(0)
+        stats = [arm.infer(o).stats for o in episode.observations(8, loaded.info.views)[:2]][1]
+        assert stats.reuse_ratio > 0
+        macs.append(stats.macs)
+    assert macs[1] > macs[0]
+
+
 @pytest.mark.parametrize("name", ["openvla", "cogact"])
 def test_relevance_comes_from_the_trace_and_similarity_from_the_frames(
     twins: dict[str, LoadedModel], episode: RecordedEpisode, trace: AttentionTrace, name: str

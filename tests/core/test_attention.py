@@ -41,20 +41,20 @@ def test_attention_is_the_formula(dtype: torch.dtype, kind: str, num_keys: int) 
     assert error.mean() < (1e-6 if dtype == torch.float32 else 2e-3)
 
 
-@pytest.mark.parametrize("size", [12.0, 90.0, 3000.0])
+@pytest.mark.parametrize("size", [12.0, 3000.0])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_scores_of_any_size_give_the_formula(size: float, sign: float) -> None:
-    """Up to +-4.5e6: powers of two of such scores are infinite or zero in bfloat16, for some rows or for all."""
+    """Up to 4.5e6 either way: powers of two of such scores are infinite or zero in bfloat16, in half of the rows."""
     generator = torch.Generator().manual_seed(int(size))
     k = torch.rand(2, 50, 16, generator=generator).to(torch.bfloat16) * size
     v = torch.randn(2, 50, 16, generator=generator).to(torch.bfloat16)
     q = torch.rand(2, 30, 16, generator=generator).to(torch.bfloat16) * sign
     q[:, 15:] *= size
     found = attend(q, k, v, None, is_causal=False)
-    scores = (q @ k.transpose(1, 2)).double() / 4  # rounded to bfloat16 as they are in the fast path
+    scores = (q @ k.transpose(1, 2)).double() / 4  # rounded to bfloat16, as in eager attention
     assert torch.isfinite(found).all()
     expected = (scores.softmax(-1) @ v.double()).transpose(0, 1).flatten(1)
-    assert (found.double() - expected).abs().max() < (0.03 if size < 50 else 3.0)  # a tie of rounded scores
+    assert (found.double() - expected).abs().max() < 0.03
 
 
 def test_products_are_for_bfloat16_on_a_cpu() -> None:

@@ -68,7 +68,8 @@ def test_the_episodes_of_adaptive_move_kv(static_models, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("cache", ["fixed_ratio", "adaptive"])
 @pytest.mark.parametrize("name", ["bidirectional", "speculative"])
 def test_bfloat16_runs_and_stays_close(name: str, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlacache.core.attention.needs_products", lambda *_: False)  # as on a GPU
+    for user in ("core.attention", "models.vision", "models.runtime.eager"):
+        monkeypatch.setattr(f"vlacache.{user}.needs_products", lambda *_: False)  # as on a GPU
     model = tiny() if name == "speculative" else loaded(small(TINY_OFT))
     model.model.to(torch.bfloat16)
     model = replace(model, decode="speculative" if name == "speculative" else "plain")

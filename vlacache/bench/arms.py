@@ -42,6 +42,10 @@ class Wrapped(ReusePolicy):
     def readout(self) -> ReadoutNumbers:
         return self.inner.readout
 
+    @property
+    def moves_kv(self) -> bool:
+        return self.inner.moves_kv
+
     def decide(self, state: CacheState) -> CacheDecision:
         return self.inner.decide(state)
 

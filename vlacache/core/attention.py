@@ -61,8 +61,8 @@ def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) ->
     The weights are powers of two of the scores as they are, divided by their sum behind the second product: torch's
     softmax takes twice as long. Its largest score is taken off only where their sum says that powers left the range.
     """
-    keys, (added, beta) = k.transpose(1, 2), (q.new_empty(()), 0) if mask is None else (mask, 1)
-    scale = q.shape[-1] ** -0.5
+    keys, scale = k.transpose(1, 2), q.shape[-1] ** -0.5
+    added, beta = (q.new_empty(()), 0) if mask is None else (mask, 1)
     weights = torch.baddbmm(added, q, keys, beta=beta, alpha=scale / math.log(2)).exp2_()
     total = weights.sum(dim=-1, keepdim=True)
     least, largest = total.aminmax()

@@ -113,7 +113,7 @@ class CacheSession:
         """
         capacity = layout.num_tokens + extra_slots
         if self._kv is None or self._kv.capacity != capacity:
-            # Exactly as long as the prompt: products over the whole buffer then run on contiguous memory.
+            # As long as the prompt and the slots asked for: the readout's products run over the whole buffer.
             self._kv = self._new_cache(capacity)
             self._valid = False
         reason = self._dense_reason(layout, prompt, cameras)

@@ -286,7 +286,7 @@ class Decoder(nn.Module):
 def _store(kv: KVCache, layer: int, state: RowState, k: Tensor, v: Tensor) -> None:
     """Write computed K/V [b, H, D] to their slots, and move those that are reused along with the context.
 
-    Not in the first layer, whose K/V are of the patch alone: nothing was mixed in yet.
+    Not in the first layer: state, text and actions are not mixed in yet, and moving them there changed no error.
     """
     k, v = k.transpose(0, 1), v.transpose(0, 1)
     if state.shift is None or layer == 0:

@@ -75,6 +75,11 @@ class CachePolicy(ABC):
         """How much attention is read."""
         return ReadoutNumbers()
 
+    @property
+    def moves_kv(self) -> bool:
+        """Under full attention reused K/V move along with the context (``ContextShift``)."""
+        return False
+
     @abstractmethod
     def decide(self, state: CacheState) -> CacheDecision:
         """Choose what to reuse. Pure: the same state gives the same decision."""
@@ -140,6 +145,10 @@ class RelevantPolicy(ReusePolicy):
         super().__post_init__()
         check_range(self.name, "relevance_layer", self.relevance_layer, low=0, high=31)
         check_flag(self.name, "carry_shift", self.carry_shift)
+
+    @property
+    def moves_kv(self) -> bool:
+        return self.carry_shift
 
     def relevance_layers(self, num_layers: int) -> tuple[int, ...]:
         return (scale_layer(self.relevance_layer, num_layers),)

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from vlacache.core.decision import Padding, Segment
 from vlacache.core.kv_cache import KVCache
+from vlacache.heap import keep_freed_memory
 from vlacache.models.decode import TokenBuffer
 from vlacache.models.decoder import PrefillCall
 from vlacache.models.prismatic import VLAModel
 from vlacache.models.runtime.eager import EagerRuntime
 from vlacache.models.runtime.graphs import CudaGraphs
-from vlacache.models.runtime.heap import keep_freed_memory
 from vlacache.models.runtime.static import StaticRuntime
 
 #: Values of ``model.runtime``.

@@ -11,7 +11,7 @@ import pytest
 ROUNDS = """
 import resource, sys
 import torch
-from vlacache.models.runtime.heap import keep_freed_memory
+from vlacache.heap import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 for _ in range(12):
@@ -30,4 +30,6 @@ def faults(mode: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has another heap")
 def test_a_round_faults_in_nothing_that_the_last_one_freed() -> None:
-    assert faults("keep") < 200 < 2000 < faults("leave")
+    """Without it thousands of pages, where the system has no huge ones."""
+    kept, left = faults("keep"), faults("leave")
+    assert kept < 200 or kept < left / 5
