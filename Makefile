@@ -40,13 +40,15 @@ tables: $(STAMP) ## The reference tables of libero_spatial, both placements; hou
 	$(BIN)/python scripts/reference_tables.py $(ARGS)
 
 # Colours, lights and scanned meshes that differ, so that the model does not cling to the looks of the built-in assets;
-# tasks 4 and 9 again, because the cabinet leaves the hand the least room there. Task 3 of libero_goal leaves some out.
+# tasks 4 and 9 again, because the cabinet leaves the hand the least room there. Official ones with cabinet and stove of
+# another draw than the objects, as official episodes have them. Task 3 of libero_goal leaves some out.
 demos: $(STAMP) ## Demonstrations of the scripted expert for `make train`, below $(DEMOS); continues likewise
 	$(BIN)/python scripts/collect_demos.py --placement wide --demos-per-task 60 --output "$(DEMOS)/wide"
-	$(BIN)/python scripts/collect_demos.py --placement official --demos-per-task 30 --output "$(DEMOS)/official"
+	$(BIN)/python scripts/collect_demos.py --placement official --demos-per-task 30 --jitter fixtures \
+		--output "$(DEMOS)/official"
 	$(BIN)/python scripts/collect_demos.py --placement wide --demos-per-task 40 --seed 1 --jitter colour light \
 		--output "$(DEMOS)/wide_jitter"
-	$(BIN)/python scripts/collect_demos.py --placement official --tasks 4 9 --demos-per-task 70 --seed 4 \
+	$(BIN)/python scripts/collect_demos.py --placement official --tasks 4 9 --demos-per-task 70 --seed 4 --jitter fixtures \
 		--output "$(DEMOS)/official_cabinet"
 	$(BIN)/python scripts/collect_demos.py --suite libero_object --demos-per-task 25 --output "$(DEMOS)/object"
 	$(BIN)/python scripts/collect_demos.py --suite libero_goal --demos-per-task 25 --output "$(DEMOS)/goal" || [ $$? -eq 3 ]

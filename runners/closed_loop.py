@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.assets import ResolvedAssets
+from runners.assets import ResolvedAssets, resolve_assets
 from runners.envs.base import Env, EnvSpec, TimeStep
 from runners.observers import EpisodeInfo
 from runners.plan import PairPlan, plan_episodes
@@ -58,6 +58,11 @@ class TrainingStarts:
     def close(self) -> None:
         """As the env's."""
         self._env.close()
+
+
+def validation_assets(suite: str, assets: str) -> ResolvedAssets:
+    """``assets`` as in the configs, with the rendering that fits them."""
+    return resolve_assets(assets, suite=suite, render="fast" if assets == "builtin" else "reference")
 
 
 def validation_env(suite: str, task_id: int, placement: str, assets: ResolvedAssets, count: int) -> TrainingStarts:

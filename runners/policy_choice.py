@@ -87,7 +87,7 @@ def play(
     suite: str,
     placement: str,
     make_env: Callable[[int], Env],
-    policies: Mapping[str, Callable[[], Policy]],
+    policies: Mapping[str, Policy],
     tasks: Sequence[int],
     starts: Sequence[int],
     played: ChoiceFile,
@@ -95,7 +95,7 @@ def play(
     """Play what ``played`` lacks, all policies of a start one after the other, and write it there.
 
     Args:
-        make_env: task -> env of ``TrainingStarts``. policies: cache word -> a fresh policy.
+        make_env: task -> env of ``TrainingStarts``. policies: by cache word; reset at every start.
 
     Raises:
         RuntimeError: an episode ended in an error; its traceback is in the message.
@@ -108,7 +108,7 @@ def play(
         env = make_env(task)
         try:
             for start, word in left:
-                row = _play_one(suite, placement, env, word, policies[word](), task, start)
+                row = _play_one(suite, placement, env, word, policies[word], task, start)
                 played.append(row)
                 yield row
         finally:

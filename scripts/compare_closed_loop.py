@@ -11,12 +11,9 @@ success, reuse, and what each policy lost and won against no cache, which is alw
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -34,7 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--suite", default="libero_spatial")
     parser.add_argument("--placements", nargs="+", choices=("official", "wide"), default=["official"])
     parser.add_argument("--tasks", type=at_least(0), nargs="+", default=list(range(10)))
-    parser.add_argument("--first-start", type=at_least(0), default=0, help="0 to 9 are those that training selects by")
+    parser.add_argument(
+        "--first-start",
+        type=at_least(0),
+        default=0,
+        help="the first ones are those that training selects by: 3 by default, never more than 10 so far",
+    )
     parser.add_argument("--starts", type=at_least(1), default=5, help="of each task and placement")
     parser.add_argument("--assets", default="builtin")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="JSONL, a row an episode")
@@ -55,29 +57,30 @@ def main() -> int:
 
 def compare(args: argparse.Namespace) -> str:
     """Roll out what is missing and return the table."""
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401  (before Mesa's LLVM is loaded, see runners/build.py)
-
-    from runners.assets import resolve_assets
-    from runners.closed_loop import validation_env
+    from runners.build import accelerator_name
+    from runners.closed_loop import validation_assets, validation_env
     from runners.identity import code_digest
     from runners.policy_choice import BASELINE, ChoiceFile, choice_table, play
+    from vlacache.lock import FolderLock
     from vlacache.models.policy import CachedPolicy
 
     caches = {word: parse_cache(word) for word in dict.fromkeys([BASELINE, *args.caches])}
-    assets = resolve_assets(args.assets, suite=args.suite, render="fast" if args.assets == "builtin" else "reference")
+    assets = validation_assets(args.suite, args.assets)
     loaded = build_model(args)
     settings = {"suite": args.suite, "assets": assets.provenance.label, "code": code_digest()}
     settings |= {"model": loaded.info.name, "checkpoint": loaded.info.checkpoint, "dtype": loaded.info.dtype}
+    settings["device"] = accelerator_name(args.device) or "cpu"
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(args.output.with_name(f".{args.output.name}.lock"), "give another --output")
     played = ChoiceFile(args.output, settings)
     arms = {word: CachedPolicy(loaded, cache) for word, cache in caches.items()}  # kept: graphs are captured once
-    policies: dict[str, Callable[[], Any]] = {word: lambda arm=arm: arm for word, arm in arms.items()}
     starts = range(args.first_start, args.first_start + args.starts)
     for placement in args.placements:
         make_env = partial(validation_env, args.suite, placement=placement, assets=assets, count=starts.stop)
-        for row in play(args.suite, placement, make_env, policies, args.tasks, starts, played):
+        for row in play(args.suite, placement, make_env, arms, args.tasks, starts, played):
             outcome = "solved" if row.success else "failed"
             print(f"{placement} task {row.task} start {row.start} {row.cache}: {outcome}", file=sys.stderr, flush=True)
+    lock.release()
     chosen = [row for row in played.rows if row.cache in caches and row.placement in args.placements]
     return choice_table([row for row in chosen if row.task in args.tasks and row.start in starts])
 

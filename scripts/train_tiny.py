@@ -75,18 +75,13 @@ def add_validation_options(out: argparse.ArgumentParser) -> None:
 
 def make_evaluate(given: argparse.Namespace) -> Any:
     """Closed-loop success over all suites and placements asked for."""
-    import contextlib
-
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401  (before Mesa's LLVM is loaded, see runners/build.py)
-
-    from runners.closed_loop import VALIDATION_SEED, ClosedLoop, validation_env
+    from runners.closed_loop import VALIDATION_SEED, ClosedLoop, validation_assets, validation_env
     from vlacache.core.policies import build_cache_policy
     from vlacache.models.factory import LoadedModel
     from vlacache.models.policy import CachedPolicy
 
     def env_maker(suite: str, placement: str) -> Any:
-        assets = _resolved(given, suite)
+        assets = validation_assets(suite, given.assets)
         return lambda task_id: validation_env(suite, task_id, placement, assets, given.validation_starts)
 
     placements = _check_validation(given)
@@ -129,20 +124,16 @@ def _check_validation(given: argparse.Namespace) -> dict[str, list[str]]:
 
 def validation_settings(given: argparse.Namespace) -> dict[str, Any]:
     """What decides the validation episodes, in an order of its own; the assets by digest, whatever they are called."""
+    from runners.closed_loop import validation_assets
+
     placements = _check_validation(given)
     return {
         "placements": {suite: sorted(chosen) for suite, chosen in sorted(placements.items())},
         "tasks": sorted(given.tasks),
         "starts": given.validation_starts,
         "fixtures": "of another draw than the objects",  # until 2026-11-22 of the same draw: other episodes
-        "assets": {suite: _resolved(given, suite).provenance.label for suite in sorted(placements)},
+        "assets": {suite: validation_assets(suite, given.assets).provenance.label for suite in sorted(placements)},
     }
-
-
-def _resolved(given: argparse.Namespace, suite: str) -> Any:
-    from runners.assets import resolve_assets
-
-    return resolve_assets(given.assets, suite=suite, render="fast" if given.assets == "builtin" else "reference")
 
 
 class Printer:

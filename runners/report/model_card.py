@@ -1,4 +1,4 @@
-"""The model card of a checkpoint: README.md from a JSON of facts, nothing in it typed by hand."""
+"""The model card of a checkpoint: README.md from a JSON of facts; by hand are only the words on known failures."""
 
 from __future__ import annotations
 
@@ -278,4 +278,4 @@ def _rate(row: Mapping[str, Any]) -> str:
     interval = wilson_interval(row["successes"], row["trials"])
     assert interval is not None  # a row exists only for finished episodes
     rate = row["successes"] / row["trials"]
-    return f"{row['successes']}/{row['trials']} = {rate:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
+    return f"{row['successes']}/{row['trials']} = {rate:.1%} [{interval.low:.0%}, {interval.high:.0%}]"

@@ -123,7 +123,7 @@ def test_targets_are_pulled_into_the_reach() -> None:
     assert far[2] == 1.1
 
 
-def testrotation_vector() -> None:
+def test_rotation_vector() -> None:
     angle = 0.3
     about_z = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     np.testing.assert_allclose(rotation_vector(about_z), [0, 0, angle], atol=1e-12)

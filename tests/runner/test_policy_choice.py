@@ -23,10 +23,10 @@ def played(path: Path, policies: dict[str, Any], starts: range = range(2)) -> li
 
 def test_a_second_call_plays_only_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "new" / "choice.jsonl"
-    first = played(path, {"none": ToyExpert})
+    first = played(path, {"none": ToyExpert()})
     assert [(row.task, row.start, row.success) for row in first] == [(t, s, True) for t in (0, 2) for s in (0, 1)]
-    assert not played(path, {"none": ToyExpert})
-    more = played(path, {"none": ToyExpert, "idle": Idle}, range(3))
+    assert not played(path, {"none": ToyExpert()})
+    more = played(path, {"none": ToyExpert(), "idle": Idle()}, range(3))
     assert [row.cache for row in more if row.start < 2] == ["idle"] * 4
     assert sorted((row.cache, row.task) for row in more if row.start == 2) == [
         ("idle", 0),
@@ -39,9 +39,9 @@ def test_a_second_call_plays_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_a_line_that_a_kill_cut_is_played_again(tmp_path: Path) -> None:
     path = tmp_path / "choice.jsonl"
-    rows = played(path, {"none": ToyExpert})
+    rows = played(path, {"none": ToyExpert()})
     path.write_bytes(path.read_bytes()[:-9])
-    assert played(path, {"none": ToyExpert}) == rows[-1:]
+    assert played(path, {"none": ToyExpert()}) == rows[-1:]
     assert ChoiceFile(path, SETTINGS).rows == rows
 
 
@@ -49,13 +49,13 @@ def test_a_header_that_a_kill_cut_behind_its_last_letter_is_kept(tmp_path: Path)
     path = tmp_path / "choice.jsonl"
     ChoiceFile(path, SETTINGS)
     path.write_bytes(path.read_bytes()[:-1])
-    rows = played(path, {"none": ToyExpert})
+    rows = played(path, {"none": ToyExpert()})
     assert ChoiceFile(path, SETTINGS).rows == rows
 
 
 def test_rows_of_other_weights_are_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "choice.jsonl"
-    played(path, {"none": ToyExpert})
+    played(path, {"none": ToyExpert()})
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"other@def.*got.*one@abc.*give another --output"):
         ChoiceFile(path, {**SETTINGS, "checkpoint": "other@def"})
@@ -64,7 +64,7 @@ def test_rows_of_other_weights_are_refused_and_kept(tmp_path: Path) -> None:
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "choice.jsonl"
-    played(path, {"none": ToyExpert})
+    played(path, {"none": ToyExpert()})
     path.write_text(path.read_text() + '{"cache": "none"}\n')
     with pytest.raises(ValueError, match=r"choice\.jsonl: expected one episode a line"):
         ChoiceFile(path, SETTINGS)
@@ -72,7 +72,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 def test_an_error_is_no_failure_and_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"broken: task 0, start 0 failed(.|\n)*policy broke"):
-        played(tmp_path / "choice.jsonl", {"broken": lambda: Idle(broken=1)})
+        played(tmp_path / "choice.jsonl", {"broken": Idle(broken=1)})
     assert ChoiceFile(tmp_path / "choice.jsonl", SETTINGS).rows == []
 
 

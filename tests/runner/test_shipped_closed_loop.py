@@ -20,8 +20,8 @@ pytestmark = pytest.mark.sim
 
 STATES = (0, 1)
 TASKS = (0, 3, 7)
-#: The task that the model card has as the weakest of both placements: the bowl in the drawer.
-WEAK_TASK = {"official": 4, "wide": 4}
+#: The bowl in the drawer: the weakest task of the wide placement, and of the official one with earlier weights.
+WEAK_TASK = 4
 #: Of 8 episodes; 8 and 7 were measured. At the card's success rates of these tasks the chance to be below is under one
 #: in a thousand: room for another processor's rounding.
 FLOOR = {"official": 5, "wide": 3}
@@ -53,7 +53,7 @@ def policy() -> CachedPolicy:
 
 @pytest.mark.parametrize("placement", ["official", "wide"])
 def test_it_solves_most_episodes(policy: CachedPolicy, placement: str) -> None:
-    assert successes(policy, placement, (*TASKS, WEAK_TASK[placement])) >= FLOOR[placement]
+    assert successes(policy, placement, (*TASKS, WEAK_TASK)) >= FLOOR[placement]
 
 
 @pytest.fixture(scope="module")
