@@ -222,7 +222,7 @@ def test_a_call_that_turns_out_dense_reads_entropies(oft_layout: TokenLayout, fr
 
 def test_what_follows_slow_or_gripping_actions_is_dense(oft_layout: TokenLayout, frames: Tensor) -> None:
     motions = {"quick": Motion(0.9, False), "slow": Motion(0.4, False), "grips": Motion(0.9, True), "unknown": None}
-    session = make("adaptive", tau=0.0, refresh_every=None, max_age=None, min_saving=0.0)
+    session = make("adaptive", tau=0.0, refresh_every=None, max_age=None, min_saving=0.0, dense_below_speed=0.5)
     told, entropies = [], []
     for name in ("quick", "quick", "slow", "quick", "grips", "unknown", "quick"):
         decision = session.decide(frames, oft_layout, prompt="a", cameras="c", head_rows=6)

@@ -59,8 +59,8 @@ def test_the_card_holds_success_intervals_controls_and_hash(checkpoint: Path) ->
     }  # fmt: skip
     write_model_card(checkpoint, facts)
     text = (checkpoint / "README.md").read_text()
-    assert "18/20 = 90% [70%, 97%]" in text  # Wilson by hand: (0.9 + 0.096 -+ 0.1599...) / 1.192
-    assert "| blind | libero_spatial | wide | builtin@1/fast | states 0 to 2; seed 0 | 1/20 = 5% [1%, 24%] |" in text
+    assert "18/20 = 90.0% [70%, 97%]" in text  # Wilson by hand: (0.9 + 0.096 -+ 0.1599...) / 1.192
+    assert "| blind | libero_spatial | wide | builtin@1/fast | states 0 to 2; seed 0 | 1/20 = 5.0% [1%, 24%] |" in text
     assert hashlib.sha256(WEIGHTS).hexdigest() in text
     assert "12 episodes, 340 frames, 10 tasks" in text and "- It drops the bowl." in text and "90.0%" in text
     assert render_card(json.loads((checkpoint / "card.json").read_text())) == text

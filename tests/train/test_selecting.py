@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from runners import assets
+from runners import closed_loop
+from runners.assets import ResolvedAssets
 from runners.envs.base import AssetProvenance
 from tests.train.commands import main_of, run
 from vlacache.lock import FolderLock
@@ -161,7 +162,7 @@ def test_changed_assets_of_the_same_name_are_not_mixed(
 ) -> None:
     def digest_is(digest: str) -> None:
         provenance = AssetProvenance("builtin", digest, "fast", "")
-        monkeypatch.setattr(assets, "resolve_assets", lambda *_, **__: assets.ResolvedAssets(tmp_path, provenance))
+        monkeypatch.setattr(closed_loop, "resolve_assets", lambda *_, **__: ResolvedAssets(tmp_path, provenance))
 
     write_snapshot(tmp_path / "snapshots" / "00000008", 1)
     main = selecting(repo_root, tmp_path, monkeypatch, always(0.5))
