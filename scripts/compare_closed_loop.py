@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--first-start",
         type=at_least(0),
         default=0,
-        help="the first ones are those that training selects by: 3 by default, never more than 10 so far",
+        help="training selects by the first 3 to 10",
     )
     parser.add_argument("--starts", type=at_least(1), default=5, help="of each task and placement")
     parser.add_argument("--assets", default="builtin")

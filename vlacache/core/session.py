@@ -167,9 +167,8 @@ class CacheSession:
         if not self.policy.needs_entropy:
             return False
         decision = None if self._pending is None else self._pending.decision
-        if self.policy.readout.entropy_calls == "all" or decision is None:
-            return True
-        return decision.is_dense and (decision.reason != "precise_motion" or self._entropies is None)
+        is_delicate = decision is not None and decision.reason == "precise_motion" and self._entropies is not None
+        return self.policy.readout.entropy_calls == "all" or decision is None or (decision.is_dense and not is_delicate)
 
     def commit(self, decision: CacheDecision, readout: Readout | None, motion: Motion | None = None) -> None:
         """Take over what the finished prefill wrote and read.
@@ -187,7 +186,7 @@ class CacheSession:
         self.motion = motion
         if isinstance(self.policy, ReusePolicy):
             self._advance_age(decision)
-            self._advance_reference(decision, pending.frames)
+            self._advance_reference(decision, pending)
         if readout is not None:
             self._take_readout(readout)
         self._calls_since_refresh = 0 if decision.is_dense else self._calls_since_refresh + 1
@@ -274,18 +273,17 @@ class CacheSession:
         age = torch.zeros_like(reused, dtype=torch.int32) if self._age is None else self._age
         self._age = torch.where(reused, age + 1, torch.zeros_like(age))
 
-    def _advance_reference(self, decision: CacheDecision, frames: Tensor) -> None:
+    def _advance_reference(self, decision: CacheDecision, pending: _Pending) -> None:
         if not self.policy.needs_similarity:
             return
         if self.policy.reference == "previous" or decision.is_dense or self._reference is None:
-            self._reference = ReferenceFrame(frames, self._patches)
+            self._reference = ReferenceFrame(pending.frames, self._patches)
         else:
             # Only where every layer was recomputed: a patch that was reused in any layer still depends on the frame
             # it was compared with, so a slow drift adds up until it is seen.
             whole = decision.leave_layer == decision.num_layers
-            layout = self._layout
-            assert layout is not None and self._patches is not None  # set by this call's decide()
-            self._reference.take(whole, self._patches, layout)
+            assert self._patches is not None  # cut by this call's ask()
+            self._reference.take(whole, self._patches, pending.layout)
 
 
 @dataclass(slots=True)
