@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bench.measured import measured
 from tests.bench.scripts import load_script
 from vlacache.bench import roofline
 from vlacache.bench.benchmark import Benchmark, run_benchmark
 from vlacache.bench.command import parse_variants
-from vlacache.bench.compare import Call, Measured, Row, measure, summarize, timed_call
+from vlacache.bench.compare import measure, summarize, timed_call
 from vlacache.bench.episode import RecordedEpisode
 from vlacache.bench.ladder import (
     DENSE,
@@ -30,15 +31,10 @@ from vlacache.bench.ladder import (
     build_rung,
     ratio_for_macs,
 )
-from vlacache.bench.random_weights import PROMPT_IDS, random_config, random_model
+from vlacache.bench.random_weights import PROMPT_IDS, random_model
 from vlacache.bench.roofline import DeviceRates
 from vlacache.bench.table import ladder_table
-from vlacache.bench.targets import SPECULATIVE, Target, check_speculation, check_targets
-from vlacache.core.flops import prefill_macs
-from vlacache.core.policies import build_cache_policy
 from vlacache.models.factory import LoadedModel, ModelConfig, load_model
-from vlacache.models.memory import require_memory
-from vlacache.models.policy import CachedPolicy
 from vlacache.models.twin import write_openvla_twin
 from vlacache.types import STAGES, ActionChunk, InferenceStats, Observation
 
@@ -50,18 +46,6 @@ def small_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rates are needed here, not right ones: ``test_roofline`` measures with the real sizes."""
     monkeypatch.setitem(roofline.COPY_BYTES, "cpu", 1 << 20)
     monkeypatch.setitem(roofline.GEMM_SIDE, "cpu", 128)
-
-
-def measured(total_ms: list[float], fallbacks: list[str | None], macs: int = 100) -> Measured:
-    """One episode of given calls."""
-    stats = [
-        InferenceStats(
-            total_ms=t, prefill_ms=t / 2, macs=macs, prefill_macs=macs // 2, num_prompt_tokens=30,
-            recomputed_tokens_mean=30.0, fallback=f,
-        )
-        for t, f in zip(total_ms, fallbacks, strict=True)
-    ]  # fmt: skip
-    return Measured([[Call(s, s.total_ms + 1.0, None) for s in stats]])
 
 
 def test_rung_compares_warm_calls_frame_by_frame(twins: dict[str, LoadedModel]) -> None:
@@ -125,18 +109,6 @@ def test_unknown_arm_and_too_few_calls(twins: dict[str, LoadedModel], episode: R
         run_benchmark(loaded, observations, episode="", trace=None, repeats=1, only=["adaptve"])
     with pytest.raises(ValueError, match="at least 2 policy calls, got 1"):
         run_benchmark(loaded, observations[:1], episode="", trace=None, repeats=1)
-
-
-def test_small_twins_have_the_published_proportions() -> None:
-    """256 patches a view; the towers a tenth of the MACs, as in the published models."""
-    for name in PROMPT_IDS:
-        loaded = random_model(name, "small", device=CPU, dtype=torch.float32)
-        config, published = loaded.model.config, random_config(name, "7b")
-        assert (config.grid, config.views, config.head) == (published.grid, published.views, published.head)
-        views, decoder = len(config.views), config.decoder.shape
-        tokens = views * config.grid[0] * config.grid[1] + 90
-        prefill = prefill_macs(decoder, [tokens] * decoder.num_layers, tokens, 1)
-        assert 0.05 < loaded.model.vision.macs(views) / prefill < 0.25
 
 
 def test_the_mac_ratio_arm_has_that_ratio(episode: RecordedEpisode) -> None:
@@ -229,68 +201,6 @@ def test_speculation_is_named_by_weights_and_gpu(repo_root: Path, monkeypatch: p
     assert (repo_root / "results" / "bench" / "speculation_tiny_openvla.json").is_file()
 
 
-def test_targets_are_judged_by_device(twins: dict[str, LoadedModel]) -> None:
-    assert Target("a", 1.9, 2.0, True).met and not Target("a", 1.9, 2.0, False).met
-    assert Target("a", None, 2.0, True).met is None
-    arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2), SCRIPT: measured([90.0, 25.0], ["policy_none"] * 2)}
-    rates = DeviceRates(1e15, {"float32": 1e15})
-    rungs = {name: build_rung(name, arms, twins["openvla"].model, rates) for name in arms}
-    targets = {target.name: target for target in check_targets(rungs, {}, "openvla", "cuda")}
-    assert targets["eager+attentions call / dense call"].value == pytest.approx((1.8 + 2.5) / 2, rel=0.2)
-    assert targets["eager+attentions call / dense call"].met is False
-    assert targets["dense call / floor"].met is False
-    assert len(check_targets(rungs, {}, "openvla_oft", "cuda")) == len(targets) + 1
-    cpu = check_targets(rungs, {"fixed_ratio=0.8": row(0.7), MAC_RATIO_ARM: row(0.9)}, "tiny_oft", "cpu")
-    assert [(t.name.partition(", ")[2], t.value, t.met) for t in cpu[1:]] == [
-        (MAC_RATIO_ARM, 0.9, True), ("worst (fixed_ratio=0.8)", 0.7, False),
-    ]  # fmt: skip
-    assert all(t.met is None for t in check_targets(rungs, {}, "tiny_oft", "cpu"))
-
-
-def test_the_gain_is_that_of_the_worst_arm_and_idle_ones_are_named(twins: dict[str, LoadedModel]) -> None:
-    arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2)}
-    rung = build_rung(DENSE, arms, twins["openvla"].model, DeviceRates(1e15, {"float32": 1e15}))
-    gains = {"adaptive": 0.9, "fixed_ratio=0.4": 0.7, "paper": 0.1, "adaptive at 0": 0.2}
-    rungs = {DENSE: rung, **{name: replace(rung, share_of_floor_gain=gain) for name, gain in gains.items()}}
-    rows = {name: replace(row(1.0), cached_calls=0.0 if name == "paper" else 0.5) for name in gains}
-    (target,) = (t for t in check_targets(rungs, rows, "openvla", "cuda") if t.name.startswith("speed-up / gain"))
-    assert target.name.endswith("worst (fixed_ratio=0.4; no cached call, left out: paper)")
-    assert (target.value, target.met) == (0.7, False)
-
-
-def test_deciding_is_a_share_of_the_own_call() -> None:
-    dense, ours = measured([50.0, 100.0], ["policy_none"] * 2), measured([50.0, 20.0], ["cold", None])
-    found = summarize("adaptive", ours, dense)
-    assert found.decide_share == pytest.approx(found.decide_ms / 20.0)
-
-
-def row(efficiency: float) -> Row:
-    """A row of which the efficiency alone matters."""
-    arms = {DENSE: measured([50.0, 10.0], ["policy_none"] * 2)}
-    return replace(summarize(DENSE, arms[DENSE], arms[DENSE]), efficiency=efficiency)
-
-
-def test_speculation_is_judged_by_what_was_accepted() -> None:
-    """Calls without a draft (None) count for neither goal."""
-
-    def calls(total_ms: list[float], accepted: list[int | None]) -> Measured:
-        stats = [
-            SimpleNamespace(total_ms=t, accepted_tokens=a, is_warmup=False)
-            for t, a in zip(total_ms, accepted, strict=True)
-        ]
-        return Measured([[Call(s, 0.0, None) for s in stats]])  # type: ignore[arg-type]
-
-    arms = {
-        DENSE: calls([100.0, 100.0, 100.0, 100.0, 100.0], [None] * 5),
-        SPECULATIVE: calls([1000.0, 40.0, 104.0, 110.0, 70.0], [None, 6, 0, 0, 3]),
-    }
-    everything, nothing = check_speculation(arms, num_steps=6)
-    assert (everything.value, everything.met) == (2.5, True)
-    assert nothing.value == pytest.approx((100 / 104 + 100 / 110) / 2) and nothing.met is False
-    assert check_speculation({DENSE: arms[DENSE]}, 6) == []
-    assert check_speculation({**arms, SPECULATIVE: calls([9.0] * 5, [None] * 5)}, 6)[0].met is None
-
-
 def test_variants_run_beside_the_dense_rung(twins: dict[str, LoadedModel], episode: RecordedEpisode) -> None:
     loaded = twins["openvla_oft"]
     observations = episode.observations(8, loaded.info.views)[:2]
@@ -323,32 +233,6 @@ def test_variants_run_beside_the_dense_rung(twins: dict[str, LoadedModel], episo
 def test_variants_that_do_not_exist_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_variants(words, "openvla_oft", "cpu")
-
-
-def test_published_shapes_add_up_and_are_refused_before_they_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """7.5 B parameters in bf16; with 4 GiB free nothing is allocated."""
-    monkeypatch.setattr("vlacache.models.memory.free_memory", lambda device: 4 * 2**30)
-    with pytest.raises(RuntimeError, match=r"expected 15\.\d GiB of free memory .* got 4\.0 GiB"):
-        random_model("openvla", "7b", device=CPU, dtype=torch.bfloat16)
-    with pytest.raises(ValueError, match="expected a model of"):
-        random_config("tiny_oft", "7b")
-    require_memory(3 * 2**30, CPU, what="fits")
-
-
-def test_cogact_keeps_its_denoiser_in_float32() -> None:
-    model = random_model("cogact", "tiny", device=CPU, dtype=torch.bfloat16).model
-    assert {p.dtype for p in model.head.parameters()} == {torch.float32}
-    assert model.dtype == torch.bfloat16
-
-
-def test_random_weights_give_actions_that_follow_the_frames(episode: RecordedEpisode) -> None:
-    for name in PROMPT_IDS:
-        loaded = random_model(name, "tiny", device=CPU, dtype=torch.float32)
-        policy = CachedPolicy(loaded, build_cache_policy("none"))
-        policy.reset(0)
-        frames = [episode.observations(1, loaded.info.views)[i] for i in (0, 40)]
-        first, second = (policy.infer(frame).actions for frame in frames)
-        assert np.isfinite(first).all() and np.abs(first - second).max() > 1e-3
 
 
 def test_command_line_on_an_uninstalled_checkout(repo_root: Path, tmp_path: Path) -> None:

@@ -16,20 +16,13 @@ import pytest
 from scipy.stats import binomtest
 
 from runners.envs.base import AssetProvenance
-from runners.journal import read_episodes
 from runners.report import build_summary, load_run
 from runners.report.summary import assets_label
-from runners.steps import write_steps
+from tests.report.summaries import ARMS, summary_of
 from vlacache.types import STAGES
 
 WriteRun = Callable[..., Path]
-ARMS = ("policy", "baseline")
 EXACT = {"rel": 1e-12, "abs": 1e-12}
-
-
-def _summary(run: Path) -> dict[str, Any]:
-    summary = build_summary(load_run(run))
-    return json.loads(json.dumps(summary, allow_nan=False))
 
 
 class Records:
@@ -89,7 +82,7 @@ def run(request: pytest.FixtureRequest, write_run: WriteRun) -> Path:
 
 
 def test_success_is_recomputable(run: Path) -> None:
-    records, summary = Records(run), _summary(run)
+    records, summary = Records(run), summary_of(run)
     wins = {arm: [records.episodes[arm][key]["status"] == "success" for key in records.pairs] for arm in ARMS}
     n = len(records.pairs)
     assert summary["num_episodes"] == n
@@ -107,7 +100,7 @@ def test_success_is_recomputable(run: Path) -> None:
 
 
 def test_latency_is_recomputable(run: Path) -> None:
-    records, summary = Records(run), _summary(run)
+    records, summary = Records(run), summary_of(run)
     for arm in ARMS:
         calls = records.timed(arm)
         total = [row["total_ms"] for row in calls]
@@ -139,7 +132,7 @@ def test_latency_is_recomputable(run: Path) -> None:
 
 
 def test_speedup_is_the_ratio_of_the_means_shown(run: Path) -> None:
-    records, summary = Records(run), _summary(run)
+    records, summary = Records(run), summary_of(run)
     for name, column in (("end_to_end", "total_ms"), ("prefill", "prefill_ms")):
         values = {arm: [row[column] for row in records.timed(arm)] for arm in ARMS}
         means = {arm: math.fsum(values[arm]) / len(values[arm]) for arm in ARMS}
@@ -172,7 +165,7 @@ def test_headline_speedup_sees_a_minority_of_slow_calls(write_run: WriteRun) -> 
 
 
 def test_cache_figures_are_recomputable(run: Path) -> None:
-    records, summary = Records(run), _summary(run)
+    records, summary = Records(run), summary_of(run)
     calls = {arm: [row for rows in records.calls(arm, timed=False).values() for row in rows] for arm in ARMS}
     policy = calls["policy"]
     assert summary["reuse_ratio"] == pytest.approx(math.fsum(r["reuse_ratio"] for r in policy) / len(policy), **EXACT)
@@ -192,7 +185,7 @@ def test_cache_figures_are_recomputable(run: Path) -> None:
 
 
 def test_tasks_add_up_to_the_suite(run: Path) -> None:
-    summary = _summary(run)
+    summary = summary_of(run)
     assert sum(task["num_episodes"] for task in summary["tasks"]) == summary["num_episodes"]
     for arm in ARMS:
         assert sum(t["success_counts"][arm] for t in summary["tasks"]) == summary["success_counts"][arm]
@@ -205,7 +198,7 @@ def test_assets_label_is_that_of_the_provenance(source: str, label: str) -> None
 
 
 def test_pinned_names(run: Path) -> None:
-    summary = _summary(run)
+    summary = summary_of(run)
     flat = ["run_id", "suite", "model", "cache", "assets", "device", "num_episodes", "num_errors", "reuse_ratio"]
     assert set(flat) <= set(summary)
     assert set(summary["success_rate"]) >= {"policy", "baseline", "difference", "mcnemar_p"}
@@ -218,63 +211,9 @@ def test_pinned_names(run: Path) -> None:
     assert summary["assets"] == "builtin@1a2b3c4d/fast"
 
 
-def test_errors_drop_their_pairs_and_are_shown(write_run: WriteRun) -> None:
-    errors = frozenset({("policy", 0, 1), ("baseline", 0, 1), ("baseline", 1, 0)})
-    summary = _summary(write_run(num_tasks=2, num_inits=3, errors=errors, success=(1.0, 1.0)))
-    assert summary["num_errors"] == 3
-    assert summary["num_pairs_dropped_error"] == 2
-    assert summary["num_episodes"] == 4
-    assert summary["success_rate"]["policy"] == 1.0  # an error is not a failure
-    assert summary["success_rate_errors_as_failures"] == pytest.approx({"policy": 5 / 6, "baseline": 4 / 6})
-    assert [item["error"] for item in summary["errors"]] == ["RuntimeError: simulator"] * 3
-    assert any("3 episodes ended in an error" in line for line in summary["verdicts"])
-
-
-def test_episode_finished_after_an_error_counts_once(write_run: WriteRun, append_row: Callable[..., None]) -> None:
-    run = write_run(num_tasks=1, num_inits=2)
-    expected = _summary(run)
-    append_row(run, status="error", attempt=2)
-    assert _summary(run)["num_errors"] == 1
-    last = json.loads((run / "episodes.jsonl").read_text().splitlines()[-2])
-    append_row(run, status=last["status"], attempt=3, error=None)
-    summary = _summary(run)
-    assert summary["num_errors_retried"] == 1
-    same = ("success_rate", "latency_ms", "speedup", "reuse_ratio", "num_episodes", "num_errors")
-    assert {name: summary[name] for name in same} == {name: expected[name] for name in same}
-
-
-def test_copied_baseline_counts_for_success_but_never_for_latency(write_run: WriteRun) -> None:
-    everything = frozenset((task, init) for task in range(2) for init in range(3))
-    summary = _summary(write_run(num_tasks=2, num_inits=3, reused=everything))
-    assert summary["num_episodes"] == 6
-    assert summary["num_reused_baseline"] == 6
-    assert summary["reused_from"] == ["earlier"]
-    assert summary["success_rate"]["baseline"] is not None
-    assert summary["latency_ms"]["baseline"] == dict.fromkeys(("p50", "p90", "p99", "mean"))
-    assert summary["speedup"]["end_to_end"] is None
-    assert summary["control_hz"]["baseline"] is None
-    assert summary["achieved_hz"]["baseline"] is None
-    assert summary["latency_ms"]["policy"]["p50"] > 0
-
-
-def test_step_file_that_came_with_a_copied_baseline_is_not_timed(write_run: WriteRun) -> None:
-    run = write_run(num_tasks=2, num_inits=3)
-    own = _summary(run)
-    lines = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
-    for row in lines:
-        if row["arm"] == "baseline" and row["init_index"] > 0:
-            row["reused_from"] = "earlier"
-    (run / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
-    summary = _summary(run)
-    assert summary["speedup"]["num_pairs"] == 2
-    assert summary["calls"]["baseline"]["timed"] < own["calls"]["baseline"]["timed"]
-    assert summary["calls"]["baseline"]["reused_excluded"] > 0
-    assert summary["macs"] == own["macs"]  # counted, not timed
-
-
 @pytest.mark.parametrize("arm", ["policy", "baseline"])
 def test_cache_none_writes_its_arm_into_both_columns(write_run: WriteRun, arm: str) -> None:
-    summary = _summary(write_run(cache="none", arms=(arm,), num_tasks=2, num_inits=3))
+    summary = summary_of(write_run(cache="none", arms=(arm,), num_tasks=2, num_inits=3))
     assert summary["mirrored"] is True
     assert summary["num_episodes"] == 6
     for name in ("latency_ms", "stage_ms", "control_hz", "macs", "success_counts"):
@@ -288,39 +227,10 @@ def test_cache_none_writes_its_arm_into_both_columns(write_run: WriteRun, arm: s
 
 
 def test_self_pair_is_a_real_comparison(write_run: WriteRun) -> None:
-    summary = _summary(write_run(cache="none", num_tasks=2, num_inits=3))
+    summary = summary_of(write_run(cache="none", num_tasks=2, num_inits=3))
     assert summary["mirrored"] is False
     assert summary["success_rate"]["difference_ci95"] is not None
     assert summary["latency_ms"]["policy"] != summary["latency_ms"]["baseline"]
-
-
-def test_run_without_an_episode_has_no_figures(write_run: WriteRun) -> None:
-    run = write_run(num_tasks=0)
-    (run / "episodes.jsonl").write_text("")
-    summary = _summary(run)
-    assert summary["num_episodes"] == 0
-    pinned = [summary["reuse_ratio"], *summary["macs"].values(), *summary["control_hz"].values()]
-    pinned += [summary["success_rate"][name] for name in ("policy", "baseline", "difference", "mcnemar_p")]
-    pinned += [summary["speedup"][f"{name}{kind}"] for name in ("end_to_end", "prefill") for kind in ("", "_median")]
-    pinned += [value for arm in ARMS for value in summary["latency_ms"][arm].values()]
-    pinned += [value for arm in ARMS for value in summary["stage_ms"][arm].values()]
-    assert set(pinned) == {None}
-
-
-def test_pair_in_flight_is_not_counted(write_run: WriteRun) -> None:
-    run = write_run(num_tasks=1, num_inits=3)
-    lines = (run / "episodes.jsonl").read_text().splitlines()
-    (run / "episodes.jsonl").write_text("\n".join(lines[:-1]) + "\n")
-    summary = _summary(run)
-    assert (summary["num_episodes"], summary["num_pairs_unfinished"]) == (2, 1)
-
-
-def test_mixed_clocks_are_refused(write_run: WriteRun) -> None:
-    run, other = write_run("a", num_tasks=1, num_inits=1), write_run("b", num_tasks=1, num_inits=1, clock="cuda_event")
-    victim = next((run / "steps").glob("policy-*"))
-    victim.write_bytes((other / "steps" / victim.name).read_bytes())
-    with pytest.raises(ValueError, match=r"clock: expected one clock in a run, got \['cpu', 'cuda_event'\]"):
-        build_summary(load_run(run))
 
 
 def test_scripted_policy_has_no_stage_reuse_or_macs(write_run: WriteRun) -> None:
@@ -343,13 +253,3 @@ def test_stage_times_that_do_not_add_up_are_called_out(write_run: WriteRun) -> N
     assert summary["stage_sum"]["policy"]["relative_gap"] == pytest.approx(0.05 / 1.05, rel=1e-9)
     assert summary["stage_sum"]["baseline"]["ok"] is True
     assert any("do not add up" in line for line in summary["verdicts"])
-
-
-def test_a_run_in_which_nothing_could_start_is_reported(write_run: WriteRun) -> None:
-    """No renderer, say: every episode ends in an error before its first step."""
-    run = write_run(num_tasks=1, num_inits=2, errors=frozenset((a, 0, i) for a in ARMS for i in range(2)))
-    for record in read_episodes(run):
-        write_steps(run / "steps" / f"{record.key.slug}.parquet", record, [])
-    summary = _summary(run)
-    assert (summary["num_episodes"], summary["num_errors"], summary["calls"]["policy"]["timed"]) == (0, 4, 0)
-    assert summary["success_rate"]["policy"] is None
