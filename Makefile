@@ -12,7 +12,7 @@ SWEEP ?= reuse_ratio
 DEMOS ?= results/demos
 TRAIN ?= results/train/tiny_oft
 
-.PHONY: help setup setup-simpler run test sweep tables demos train card lint bench clean
+.PHONY: help setup setup-simpler run test sweep tables demos train card card-openvla lint bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -63,17 +63,29 @@ train: demos ## Train tiny_oft from demonstrations, keep the checkpoint with the
 		$(foreach name,wide official wide_jitter official_cabinet object goal,"$(DEMOS)/$(name)") $${scanned:+"$$scanned"} \
 		--folder "$(TRAIN)" --suites libero_spatial libero_object libero_goal --placements official wide $(ARGS)
 
-CARD = $(BIN)/python run.py cache=none suite.first_state=30 suite.episodes_per_task=5
+CARD = $(BIN)/python run.py cache=none suite.first_state=30
 TABLES = results/libero_spatial
+CHECKPOINTS = vlacache/models/checkpoints
 
 card: $(STAMP) ## The model card of tiny_oft: from the runs of `make tables`, libero_object, libero_goal and scanned meshes
-	$(CARD) suite=libero_object run_id=card_object
-	$(CARD) suite=libero_goal run_id=card_goal
-	[ -z "$$VLACACHE_ASSETS_DIR" ] || $(CARD) suite=libero_spatial assets=auto run_id=card_scanned
-	$(BIN)/python scripts/write_model_card.py vlacache/models/checkpoints/tiny_oft \
+	$(CARD) suite=libero_object suite.episodes_per_task=5 run_id=card_object
+	$(CARD) suite=libero_goal suite.episodes_per_task=5 run_id=card_goal
+	[ -z "$$VLACACHE_ASSETS_DIR" ] || \
+		$(CARD) suite=libero_spatial suite.episodes_per_task=5 assets=auto run_id=card_scanned
+	$(BIN)/python scripts/write_model_card.py $(CHECKPOINTS)/tiny_oft \
 		--run $(TABLES)_official/none $(TABLES)_wide/none $$(ls -d results/card_scanned 2>/dev/null) \
 		results/card_object results/card_goal \
 		$(foreach name,official wide,$(foreach control,blind replay,--control $(control)=$(TABLES)_controls/$(control)_$(name)))
+
+card-openvla: $(STAMP) ## The model card of tiny_openvla: 400 episodes and its blind control, two hours on a core
+	for placement in official wide; do \
+		$(CARD) model=tiny_openvla suite.placement=$$placement suite.episodes_per_task=20 run_id=card_openvla_$$placement && \
+		$(CARD) model=blind model.base=tiny_openvla suite.placement=$$placement suite.episodes_per_task=3 \
+			run_id=card_openvla_blind_$$placement || exit; \
+	done
+	$(BIN)/python scripts/write_model_card.py $(CHECKPOINTS)/tiny_openvla \
+		--run results/card_openvla_official results/card_openvla_wide $(foreach name,official wide,\
+		--control blind=results/card_openvla_blind_$(name) --control replay=$(TABLES)_controls/replay_$(name))
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .

@@ -19,7 +19,6 @@ import argparse
 import shutil
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without an installed package
@@ -28,6 +27,7 @@ from runners.argv import parse_with_words
 from runners.journal import EPISODES_FILE, RUN_FILE, read_run
 from runners.overrides import compose_run, keys_of
 from runners.records import RunRecord
+from runners.reference_arms import ARMS, CONTROLS
 from runners.report.published import (
     Loss,
     agree_on,
@@ -43,9 +43,9 @@ from runners.suite_names import LIBERO_INIT_STATES, NUM_TASKS
 
 RESULTS = Path("results")
 BASELINE = "none"
-CONTROLS = ("blind", "replay")
 PLACEMENTS = ("official", "wide")
 FIRST_STATE = 30
+SIDE_EPISODES = 5
 #: Keys of words that each run of the tables has of its own, and the option that is meant.
 OWN_KEYS = {
     "suite": "the tables are libero_spatial's",
@@ -57,29 +57,6 @@ OWN_KEYS = {
     "run_id": "the first word is the prefix of all run ids",
     "runner.shared_baseline": "every arm shares the baseline of its table",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One cache policy. ``is_main``: rolled out on as many episodes as the baseline, else on the fewer side ones."""
-
-    name: str
-    words: tuple[str, ...]
-    is_main: bool
-
-
-ARMS = (
-    *(Arm(name, (f"cache={name}",), True) for name in ("adaptive", "static_task", "official", "paper")),
-    Arm("static", ("cache=static",), False),
-    *(
-        Arm(f"{policy}-{ratio}", (f"cache={policy}", f"cache.reuse_ratio={ratio}"), False)
-        for policy in ("fixed_ratio", "random")
-        for ratio in (0.2, 0.4, 0.6, 0.8)
-    ),
-    Arm("static_task-shift", ("cache=static_task", "cache.carry_shift=true"), True),
-    Arm("adaptive-no_shift", ("cache=adaptive", "cache.carry_shift=false"), False),
-    Arm("adaptive-no_max_age", ("cache=adaptive", "cache.max_age=null", "cache.refresh_every=null"), False),
-)
 CHOICES = (*CONTROLS, *(arm.name for arm in ARMS))
 
 
@@ -242,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("words", nargs="*", help="more key=value words for every run")
     out.add_argument("--placements", nargs="+", choices=PLACEMENTS, default=list(PLACEMENTS))
     out.add_argument("--episodes", type=int, default=20, help="per task: baseline, controls, main arms")
-    out.add_argument("--side-episodes", type=int, default=5, help="per task: the other arms")
+    out.add_argument("--side-episodes", type=int, help=f"per task: the other arms; {SIDE_EPISODES}")
     out.add_argument("--first-state", type=int, default=FIRST_STATE, help="of each task; earlier ones are left out")
     out.add_argument("--arms", nargs="+", choices=CHOICES, default=list(CHOICES), metavar="ARM",
                      help=f"run these beside the baseline, of {', '.join(CHOICES)}; all by default")  # fmt: skip
@@ -260,6 +237,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         key = "cache" if key.startswith(("cache.", "cache@")) else key
         if key in OWN_KEYS:
             options.error(f"{word}: every run of the tables has its own; {OWN_KEYS[key]}")
+    if given.episodes < 1:
+        options.error(f"--episodes: expected at least 1, got {given.episodes}")
+    if given.side_episodes is None:
+        given.side_episodes = min(SIDE_EPISODES, given.episodes)
     if not 1 <= given.side_episodes <= given.episodes:
         options.error(f"--side-episodes: expected 1..{given.episodes}, the episodes of the baseline")
     if given.first_state < 0:

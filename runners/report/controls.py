@@ -117,6 +117,8 @@ def _judge_control(control: Mapping[str, Any]) -> str:
         told = f"{name} by the checkpoint's model card, on its own episodes of these tasks; no cache here: {own}."
     else:
         told = f"{name}; no cache on the same episodes: {own}."
+    if control["source"] == CARD_SOURCE and control["baseline_episodes"] < MIN_EPISODES:
+        return f"{told[0].upper()}{told[1:-1]}, too few to say whether success here depends on what is seen."
     rate = Fraction(control["successes"], control["num_episodes"])
     if rate < Fraction(control["baseline_successes"], control["baseline_episodes"]) - TOO_CLOSE:
         return told[0].upper() + told[1:]

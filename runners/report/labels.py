@@ -12,16 +12,21 @@ from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 #: Where the middle of a label may stand, in points from its marker: (x, y, alignment), the first of the best is taken.
 PLACES = tuple(
     (dx, dy, align)
-    for dy in (8, -8, 0, 18, -18, 30, -30, 42, -42, 54, -54)
+    for dy in (8, -8, 0, 18, -18, 30, -30, 42, -42, 54, -54, 66, -66, 78, -78)
     for dx, align in ((8, "left"), (-8, "right"))
 )
 #: A label further away than this many points gets a thin line to its marker.
 _NEAR = 12
 _OUTSIDE = 1000
+#: Words on words cannot be read; words on a marker, a whisker or a line can.
+_ON_WORDS = 5
+#: Rounds in which each label may move once more, now that the others have their places.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +44,31 @@ def label_points(axes: Axes, points: Sequence[Point]) -> None:
     """Write the words of each point, in order; the figure must have been laid out (``draw_without_rendering``)."""
     taken = [_occupied(axes, point) for point in points]
     shapes = [(line.get_transform(), np.asarray(line.get_xydata(), dtype=float)) for line in axes.lines]
-    curves = [Path(transform.transform(shape)) for transform, shape in shapes if shape.shape[0] > 2]
+    # A whisker is vertical and stands in ``taken``.
+    curves = [Path(transform.transform(shape)) for transform, shape in shapes if len(shape) > 2 or _is_level(shape)]
     inside = axes.get_window_extent()
-    for point in points:
-        text = _write(axes, point)
-        boxes = [_box_at(axes, text, point, place) for place in PLACES]
-        costs = [_cost(box, inside, taken, curves) for box in boxes]
-        best = costs.index(min(costs))
-        text.remove()
-        _write(axes, point, PLACES[best])
-        taken.append(boxes[best])
+    choices = [_boxes_of(axes, point) for point in points]
+    chosen: dict[int, int] = {}
+    for _ in range(_ROUNDS):
+        for i, boxes in enumerate(choices):
+            words = [choices[j][place] for j, place in chosen.items() if j != i]
+            costs = [_cost(box, inside, taken, curves, words) for box in boxes]
+            chosen[i] = costs.index(min(costs))
+    for i, point in enumerate(points):
+        _write(axes, point, PLACES[chosen[i]])
+
+
+def _is_level(shape: NDArray[np.float64]) -> bool:
+    """Whether a line of two points is horizontal: a baseline."""
+    return bool(len(shape) == 2 and shape[0, 1] == shape[1, 1])
+
+
+def _boxes_of(axes: Axes, point: Point) -> list[Bbox]:
+    """Display box of the label of ``point`` at each of ``PLACES``."""
+    text = _write(axes, point)
+    boxes = [_box_at(axes, text, point, place) for place in PLACES]
+    text.remove()
+    return boxes
 
 
 def _write(axes: Axes, point: Point, place: tuple[int, int, str] = PLACES[0]) -> Annotation:
@@ -76,12 +96,13 @@ def _box_at(axes: Axes, text: Annotation, point: Point, place: tuple[int, int, s
     return Bbox.from_bounds(left, y - extent.height / 2, extent.width, extent.height)
 
 
-def _cost(box: Bbox, inside: Bbox, taken: Sequence[Bbox], curves: Sequence[Path]) -> int:
+def _cost(box: Bbox, inside: Bbox, taken: Sequence[Bbox], curves: Sequence[Path], words: Sequence[Bbox]) -> int:
     """How much a label in ``box`` would cover."""
     is_outside = bool(box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1)
     covered = sum(bool(box.overlaps(other)) for other in taken)
     crossed = sum(bool(curve.intersects_bbox(box, filled=False)) for curve in curves)
-    return _OUTSIDE * int(is_outside) + covered + crossed
+    on_words = sum(bool(box.overlaps(other)) for other in words)
+    return _OUTSIDE * int(is_outside) + _ON_WORDS * on_words + covered + crossed
 
 
 def _occupied(axes: Axes, point: Point) -> Bbox:

@@ -23,8 +23,9 @@ READING = (
     "Non-inferior to no cache at M points, each arm by itself, on exactly the first planned pairs (by initial state, "
     "then task; pairs with an error keep their place and are left out): yes when the one-sided 95 % lower limit of the "
     "difference (Tango) is above -M there; no when it is not, and already before when the upper limit is below -M; "
-    "not yet while some of these pairs are missing; n/a when no cache itself succeeds in at most M points, or when the "
-    "suite has fewer pairs. Later pairs change no verdict; the limit in the table is over all pairs."
+    "not yet while some of these pairs are missing; n/a when no cache itself succeeds in at most M points, when the "
+    "suite has fewer pairs, or when the arm reused nothing, so that no cache was compared with no cache. Later pairs "
+    "change no verdict; the limit in the table is over all pairs."
 )
 
 
@@ -93,17 +94,25 @@ def _take_first(ends: Sequence[PairEnd | None], pairs: int) -> _First:
 
 
 def judge_margin(
-    ends: Sequence[PairEnd | None], margin: Margin, available: int | None = None, choice: str = "this suite"
+    ends: Sequence[PairEnd | None],
+    margin: Margin,
+    available: int | None = None,
+    choice: str = "this suite",
+    *,
+    reused: bool = True,
 ) -> tuple[Verdict | None, str | None]:
     """The verdict on one arm, and on which pairs it rests where that is not all of them, or why there is none.
 
     Args:
         ends: how each planned pair ended, in the order of the plan; None for one that has not. available: pairs that
-            the run can grow to, where known. choice: what has so many.
+            the run can grow to, where known. choice: what has so many. reused: whether the arm reused a token at all.
 
     Returns:
-        A verdict of None where it would say nothing: no pair, a baseline with nothing to lose, or too few available.
+        A verdict of None where it would say nothing: nothing reused, no pair, a baseline with nothing to lose, or too
+        few available.
     """
+    if not reused:
+        return None, "it reused nothing"
     first = _take_first(ends, margin.pairs)
     counts, limits = first.counts, paired_difference_limits(first.counts)
     so_far = f"{margin.pairs - first.missing} of {margin.pairs} planned pairs"
@@ -127,6 +136,8 @@ def summarize_non_inferiority(
     margins: Sequence[Margin],
     available: int | None = None,
     choice: str = "this suite",
+    *,
+    reused: bool = True,
 ) -> dict[str, Any]:
     """JSON-ready: ``lower95`` and ``upper95`` (one-sided limits over all scored pairs), and of each margin its verdict.
 
@@ -135,7 +146,7 @@ def summarize_non_inferiority(
     limits: Interval | None = paired_difference_limits(_take_first(ends, len(ends)).counts)
     rows = []
     for margin in margins:
-        verdict, basis = judge_margin(ends, margin, available, choice)
+        verdict, basis = judge_margin(ends, margin, available, choice, reused=reused)
         row = {"loss": margin.loss, "planned_pairs": margin.pairs, "words": margin.words}
         rows.append({**row, "verdict": verdict, "basis": basis})
     return {

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from runners.journal import EPISODES_FILE, RUN_FILE, read_episodes, read_run
 from runners.records import RunRecord
+from runners.report.call_table import CALLS_FILE, write_calls
 
-#: Of a run: what it was and how each episode ended. Step files, the bulk, stay behind.
+#: Of a run: what it was and how each episode ended. Of the step files, the bulk, one line an episode (``call_table``).
 KEPT_FILES = (RUN_FILE, EPISODES_FILE)
 
 
@@ -38,15 +39,16 @@ def published_runs(table: Path) -> dict[str, Path]:
 
 
 def keep_run(run: Path, target: Path) -> None:
-    """Copy the compact part of a run."""
+    """Copy the compact part of a run, and write what its policy calls reused and took."""
     target.mkdir(parents=True, exist_ok=True)
+    write_calls(run, target / CALLS_FILE)
     for name in KEPT_FILES:
         shutil.copyfile(run / name, target / name)
 
 
 def remove_run(folder: Path) -> None:
     """Remove what ``keep_run`` put there; a person's own files, and a folder that holds some, stay."""
-    for name in KEPT_FILES:
+    for name in (*KEPT_FILES, CALLS_FILE):
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()

@@ -33,14 +33,16 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
     pairs = pair_episodes(frames.episodes, mirrored=mirrored)
     calls = ledger.policy_calls(frames.steps)
     tasks = [_summarize_task(rows, mirrored) for _, rows in pairs.groupby("task_id", sort=True)]
+    cache = _summarize_cache(calls, pairs)
+    reused = cache["reuse_ratio"] != 0.0
     summary = {
         **_describe_run(frames, calls),
         **_summarize_episodes(frames, pairs, mirrored),
         **_summarize_success(pairs, mirrored),
         "success_by_rule": success_by_rule(frames),
-        "non_inferiority": None if mirrored else _judge_margins(frames, pairs, margins),
+        "non_inferiority": None if mirrored else _judge_margins(frames, pairs, margins, reused=reused),
         **_summarize_latency(frames, calls, pairs, mirrored),
-        **_summarize_cache(calls, pairs),
+        **cache,
         "tasks": tasks,
         "families": summarize_families(frames.run["suite"], tasks),
         "settings": [_summarize_setting(rows, mirrored) for _, rows in pairs.groupby("setting", sort=False)],
@@ -50,9 +52,11 @@ def build_summary(frames: RunFrames, margins: Sequence[Margin] = MARGINS) -> dic
     return summary
 
 
-def _judge_margins(frames: RunFrames, pairs: pd.DataFrame, margins: Sequence[Margin]) -> dict[str, Any]:
+def _judge_margins(
+    frames: RunFrames, pairs: pd.DataFrame, margins: Sequence[Margin], *, reused: bool
+) -> dict[str, Any]:
     plan = planned_pairs(frames.run)
-    return summarize_non_inferiority(order_ends(pairs, plan), margins, plan.available, plan.choice)
+    return summarize_non_inferiority(order_ends(pairs, plan), margins, plan.available, plan.choice, reused=reused)
 
 
 def _describe_run(frames: RunFrames, calls: pd.DataFrame) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def write_sweep_plot(sweep: Sweep, path: Path) -> None:
 
 def plot_sweep(sweep: Sweep) -> Figure:
     """Upper panel success with Wilson intervals, lower panel latency relative to no cache with bootstrap intervals."""
-    figure = new_figure(7.6)
+    figure = new_figure(8.8)
     upper, lower = figure.subplots(2, 1, sharex=True)
     rows = [row for row in sweep.arms if row["reuse_ratio"] is not None]
     _draw_success(upper, sweep.reference, rows)

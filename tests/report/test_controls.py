@@ -220,6 +220,10 @@ def test_without_a_run_the_card_of_the_weights_speaks(write_run: WriteRun, card:
     (line,) = judge_controls([found])
     assert "40.0 % (8/20) by the checkpoint's model card, on its own episodes of these tasks" in line
     assert "no cache here: 100.0 % (12/12)" in line and "WARNING" not in line
+    (few,) = judge_controls([{**found, "baseline_successes": 0, "baseline_episodes": 9, "baseline_rate": 0.0}])
+    assert "WARNING" not in few and "no cache here: 0.0 % (0/9), too few to say" in few  # the model failed, no more
+    (many,) = judge_controls([{**found, "baseline_successes": 0, "baseline_episodes": 10, "baseline_rate": 0.0}])
+    assert many.startswith("WARNING")
     write_run("runs/eyes", model="blind", **{**CONTROL, "checkpoint": "tiny_oft@0123456789ab"})
     assert find(write_run("runs/demo", **knobs))[0]["source"] == "demo"  # a run beside the table comes first
 

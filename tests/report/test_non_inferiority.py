@@ -148,6 +148,14 @@ def test_a_run_that_grows_keeps_its_verdict(write_run: Callable[..., Path]) -> N
     assert [found[size]["margins"][0].get("basis") for size in (10, 20)] == [None, "first 20 pairs"]
 
 
+def test_an_arm_that_reused_nothing_gets_no_verdict(write_run: Callable[..., Path]) -> None:
+    """Its outcomes are those of no cache against no cache, however good they look."""
+    for reuse, verdict, basis in ((0.5, "yes", None), (-1.0, None, "it reused nothing")):  # clipped to 0
+        run = write_run(f"run{reuse}", success=(1.0, 1.0), num_tasks=2, num_inits=20, reuse=reuse)
+        (found,) = build_summary(load_run(run), [Margin(0.1, 40)])["non_inferiority"]["margins"]
+        assert (found["verdict"], found["basis"]) == (verdict, basis)
+
+
 def record(name: str = "libero_spatial", **suite: object) -> dict[str, Any]:
     return {"suite": name, "config": {"suite": {"task_ids": None, "episodes_per_task": 20, **suite}}}
 

@@ -82,3 +82,8 @@ def test_a_second_model_begins_with_the_trunk_of_the_first(demos: Demos, tmp_pat
     assert not torch.equal(ours["proprio.fc2.weight"], theirs["proprio.fc2.weight"])
     assert run.model_config.proprio_low != oft.config.proprio_low
     assert run.run().step == 12
+
+
+def test_a_folder_without_a_checkpoint_is_named(demos: Demos, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"init_from: .*nowhere: expected a checkpoint folder .* config\.json"):
+        trainer(FAST, demos, tmp_path / "a", init_from=tmp_path / "nowhere")

@@ -169,6 +169,16 @@ def test_normalisation_comes_from_the_demos(demos: Demos, tmp_path: Path) -> Non
     assert config.proprio_low[2] == pytest.approx(np.quantile(demos.state[:, 2].astype("f8"), 0.01), abs=1e-5)
 
 
+def test_the_last_updates_are_logged_too(demos: Demos, tmp_path: Path) -> None:
+    """Twelve updates, five a line; what is left at a stop is not a line yet, at the end it is."""
+    config = replace(FAST, log_steps=5)
+    trainer(config, demos, tmp_path, stop_after=7).run()
+    assert len(losses(tmp_path)) == 1
+    trainer(config, demos, tmp_path).run()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [step for step in steps if step != 6] == [5, 10, 12] and len(losses(tmp_path)) == 3
+
+
 def test_a_log_is_taken_back_to_the_state(tmp_path: Path) -> None:
     journal = JsonlLogger(tmp_path / "log.jsonl")
     journal.log(2, {"loss": 1.0})

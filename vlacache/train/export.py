@@ -69,8 +69,14 @@ def start_from(folder: Path, config: VLAConfig, parts: InitParts = "all") -> tup
         projector of another state, and its normalisation, stay behind.
 
     Raises:
-        ValueError: no tensor fits.
+        FileNotFoundError: no checkpoint there. ValueError: no tensor fits.
     """
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"init_from: {folder}: expected a checkpoint folder (of vlacache/models/checkpoints, or best/ or last/ "
+                f"of a training run), {name} is not there"
+            )
     source_config = VLAConfig.from_json(folder / "config.json")
     source = load_checkpoint(folder, source_config.name).state_dict()
     with torch.device("meta"):

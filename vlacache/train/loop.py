@@ -228,10 +228,10 @@ class Trainer:
         self._send({"samples": self._samples(), "closed_loop": result, "eval_s": time.perf_counter() - started})
 
     def _log(self, values: dict[str, float]) -> None:
-        """Mean over ``log_steps`` updates."""
+        """Mean over ``log_steps`` updates, over those that are left at the end of the run."""
         now = time.perf_counter()
         self._window.append((now, values))
-        if (self.state.step + 1) % self.config.log_steps:
+        if (self.state.step + 1) % self.config.log_steps and self.state.step + 1 < self.config.total_steps:
             return
         rows = [row for _, row in self._window]
         means = {name: sum(row[name] for row in rows) / len(rows) for name in values}
