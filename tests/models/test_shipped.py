@@ -138,3 +138,16 @@ def test_moving_reused_kv_halves_the_action_errors_of_tiny_oft() -> None:
         error[carry], reuse[carry] = float(shown.error[..., :3].mean()), max(shown.reuse)
     assert min(reuse.values()) > 0.3
     assert error[True] < 0.5 * error[False]
+
+
+def test_the_papers_schedule_reuses_nothing_in_tiny_oft() -> None:
+    """It reuses what entropy has dropped by since the first layer; here entropy rises, so README has no reuse for it."""
+    loaded = load_model(ModelConfig("tiny_oft", checkpoint="builtin", dtype="float32"))
+    observations = load_episodes([DEFAULT_EPISODE])[0].observations(loaded.num_open_loop_steps, loaded.info.views)
+    numbers = {"min_saving": 0.0, "max_backoff": 0, "entropy_rows": None}
+    arm = CachedPolicy(loaded, build_cache_policy("paper", numbers))
+    arm.reset(0)
+    for observation in observations[:4]:
+        assert arm.infer(observation).stats.reuse_ratio == 0.0
+        entropies = arm.session.entropies
+        assert entropies is not None and entropies[0] < 5.0 < entropies[1:].min()
