@@ -141,7 +141,7 @@ def test_moving_reused_kv_halves_the_action_errors_of_tiny_oft() -> None:
 
 
 def test_the_papers_schedule_reuses_nothing_in_tiny_oft() -> None:
-    """It reuses what entropy has dropped by since the first layer; here entropy rises, so README has no reuse for it."""
+    """It reuses what entropy has dropped by since the first layer, and here entropy rises (README)."""
     loaded = load_model(ModelConfig("tiny_oft", checkpoint="builtin", dtype="float32"))
     observations = load_episodes([DEFAULT_EPISODE])[0].observations(loaded.num_open_loop_steps, loaded.info.views)
     numbers = {"min_saving": 0.0, "max_backoff": 0, "entropy_rows": None}

@@ -6,9 +6,12 @@ import csv
 import hashlib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from runners.journal import read_episodes, read_run
+from runners.report.call_table import CALLS_FILE
+from tests.report.figures_of_calls import figures_of_calls
 from vlacache.models.factory import PACKAGED
 
 PLACEMENTS = ("official", "wide")
@@ -41,6 +44,33 @@ def test_counts_are_those_of_the_episodes_beside_them(repo_root: Path, placement
         assert (len(pairs), sum(record.status == "success" for record in pairs)) == (
             int(row["num_pairs"]), int(row["successes"]),
         ), arm  # fmt: skip
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_reuse_and_speed_are_those_of_the_calls_beside_them(repo_root: Path, placement: str) -> None:
+    for arm, row in rows_of(repo_root, placement).items():
+        table = pd.read_csv(repo_root / "results" / "tables" / f"libero_spatial_{placement}" / arm / CALLS_FILE)
+        found = figures_of_calls(table)
+        assert found == pytest.approx({name: float(row[name]) for name in found}, rel=1e-4, abs=1e-9), arm
+
+
+def test_the_story_of_the_weights_quotes_them(repo_root: Path) -> None:
+    """docs/training.md, of states 30 to 49: successes, those of the first and second halves, the official drawer."""
+    solved = {}
+    for placement in PLACEMENTS:
+        folder = repo_root / "results" / "tables" / f"libero_spatial_{placement}" / "none"
+        last = {record.key: record for record in read_episodes(folder) if record.init_index < 50}
+        solved[placement] = [record.key for record in last.values() if record.status == "success"]
+    halves = [[sum(key.init_index < 40 for key in solved[placement]) for placement in PLACEMENTS]]
+    halves.append([len(solved[placement]) - first for placement, first in zip(PLACEMENTS, halves[0], strict=True)])
+    drawer = sum(key.task_id == 4 for key in solved["official"])
+    text = " ".join((repo_root / "docs" / "training.md").read_text().split())
+    official, wide = (len(solved[placement]) for placement in PLACEMENTS)
+    told = (
+        f"{halves[0][0]} and {halves[0][1]} of the first halves, {halves[1][0]} and {halves[1][1]} of the second ones"
+    )
+    assert f"mend): {official} of 200 official, {wide} of 200 wide; of those, {told}" in text
+    assert f"official drawer run 10 solves {drawer} of 20 (states 30 to 49;" in text
 
 
 def test_the_front_page_quotes_them(repo_root: Path) -> None:
