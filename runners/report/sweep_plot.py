@@ -99,10 +99,11 @@ def _draw_latency(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     color = cache_color("none")
     axes.axhline(100, color=color, linestyle=(0, (5, 3)), linewidth=1.4)
     _draw_points(axes, rows, _latency_point)
+    counted = [row for row in rows if row["macs"] is not None and row["baseline_macs"] is not None]
     macs = sorted(
         (100.0 * row["reuse_ratio"], 100.0 * row["macs"] / row["baseline_macs"])
-        for row in rows
-        if row["macs"] is not None and row["baseline_macs"] is not None
+        for row in counted
+        if row["macs"] <= row["baseline_macs"]  # what counts more than no cache (all rows' entropies) is no ideal
     )
     if len(macs) > 0:
         x, y = np.array([(0.0, 100.0), *macs]).T
