@@ -1,9 +1,9 @@
 """Record LIBERO episodes for the scripts that need no simulator: what a model would have seen at every step.
 
-    python scripts/record_episode.py                                           the episode in the repo (the expert's)
+    python scripts/record_episode.py                                           the episode in the repo (tiny_oft's own)
     python scripts/record_episode.py --model tiny_openvla --tasks 0 1 2 --output results/episodes
 
-With a model the episodes are its own, closed loop. ``--output`` names a file (.npz) for one task, else a folder.
+Episodes are a model's own, closed loop, or those of ``--model expert``. ``--output`` names a file (.npz) for one task, else a folder.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main() -> None:
     """Roll out and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_options(parser)
-    parser.set_defaults(model="expert")
+    parser.set_defaults(model="tiny_oft")
     parser.add_argument("--suite", default="libero_spatial")
     parser.add_argument("--placement", default="official", choices=["official", "wide"])
     parser.add_argument("--tasks", type=int, nargs="+", default=[0])

@@ -21,7 +21,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def episode() -> RecordedEpisode:
-    """The expert's episode that ships with the package."""
+    """The episode that ships with the package: tiny_oft's own."""
     return RecordedEpisode.load()
 
 

@@ -145,6 +145,6 @@ def test_arms_are_known_before_there_is_a_model(episode) -> None:
     variants = [("num_open_loop_steps", 1)]
     names = list(build_arms(loaded, None, episode.observations(8, loaded.info.views)[0], variants))
     assert names == [name for name in arm_names(variants) if name in names]
-    assert set(arm_names(variants)) - set(names) <= {"fixed, MACs/1.5"}
+    assert set(arm_names(variants)) - set(names) <= {"fixed_MACs/1.5"}
     assert choose_names(names, [SCRIPT]) == [SCRIPT, DENSE, "dense, num_open_loop_steps=1"]
     assert choose_names(names, None) == names and EAGER in names

@@ -50,9 +50,13 @@ def test_the_gain_is_that_of_the_worst_arm_and_idle_ones_are_named(twins: dict[s
 
 
 def test_deciding_is_a_share_of_the_own_call() -> None:
-    dense, ours = measured([50.0, 100.0], ["policy_none"] * 2), measured([50.0, 20.0], ["cold", None])
+    """Of the calls that reused something: not of the dense ones between them, which would make it look small."""
+    dense = measured([50.0, 100.0, 50.0], ["policy_none"] * 3)
+    ours = measured([50.0, 20.0, 90.0], ["cold", None, "refresh"])
+    for call, decide_ms in zip(ours.calls[0], (0.0, 2.0, 9.0), strict=True):
+        object.__setattr__(call.stats, "decide_ms", decide_ms)
     found = summarize("adaptive", ours, dense)
-    assert found.decide_share == pytest.approx(found.decide_ms / 20.0)
+    assert (found.decide_ms, found.decide_share, found.p90_ms) == (2.0, 0.1, 20.0)
 
 
 def test_speculation_is_judged_by_what_was_accepted() -> None:

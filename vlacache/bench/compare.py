@@ -157,12 +157,12 @@ def summarize(arm: str, ours: Measured, baseline: Measured, seed: int = 0) -> Ro
         name: paired_ratio(ours, baseline, name, used) for name in ("total_ms", "prefill_ms", "macs", "prefill_macs")
     }
     episode, low, high = _episode_ratio(ours, baseline, seed)
-    total, decide = ours.column("total_ms")[ours.counts()], _where(ours, "decide_ms", used)
+    total, decide = _where(ours, "total_ms", used), _where(ours, "decide_ms", used)
     return Row(
         arm=arm,
         reuse_ratio=float(_where(ours, "reuse_ratio", used).mean()),
         cached_calls=float(np.mean([c.stats.fallback is None for e in ours.calls for c in e])),
-        total_ms=float(np.median(_where(ours, "total_ms", used))),
+        total_ms=float(np.median(total)),
         p90_ms=float(np.percentile(total, 90)),
         prefill_ms=float(np.median(_where(ours, "prefill_ms", used))),
         decide_ms=float(np.median(decide)),

@@ -29,7 +29,7 @@ AT_ZERO = ("adaptive", "paper", "official")
 FIXED_RATIOS = (0.2, 0.4, 0.6, 0.8)
 #: A call with this many times fewer MACs than the dense one: what the speed of the cached path is judged by.
 MAC_RATIO = 1.5
-MAC_RATIO_ARM = f"fixed, MACs/{MAC_RATIO}"
+MAC_RATIO_ARM = f"fixed_MACs/{MAC_RATIO}"
 
 
 def at_zero(policy: str) -> str:
