@@ -3,7 +3,8 @@
     python scripts/record_episode.py                                           the episode in the repo (tiny_oft's own)
     python scripts/record_episode.py --model tiny_openvla --tasks 0 1 2 --output results/episodes
 
-Episodes are a model's own, closed loop, or those of ``--model expert``. ``--output`` names a file (.npz) for one task, else a folder.
+Episodes are a model's own, closed loop, or those of ``--model expert``. ``--output`` names a file (.npz) for one task,
+else a folder.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ RESULTS = Path("results")
 BASELINE = "none"
 PLACEMENTS = ("official", "wide")
 FIRST_STATE = 30
-SIDE_EPISODES = 5
+EPISODES, SIDE_EPISODES = 20, 5
 #: Keys of words that each run of the tables has of its own, and the option that is meant.
 OWN_KEYS = {
     "suite": "the tables are libero_spatial's",
@@ -68,29 +68,36 @@ def commands(
     words: Sequence[str],
     chosen: Collection[str] = CHOICES,
     first_state: int = FIRST_STATE,
+    *,
+    as_published: bool = False,
 ) -> list[list[str]]:
     """Words of ``run.py`` calls: the baseline, the controls, the main arms, the side arms.
 
-    A run that is larger already keeps its size.
+    A run that is larger already keeps its size; ``as_published``: it also gets that of its published one, if larger.
     """
+
+    def sized(run_id: str, count: int) -> list[str]:
+        return _sized(run_id, count, [RESULTS, RESULTS / "tables"] if as_published else [RESULTS])
+
     common = ["suite=libero_spatial", f"suite.placement={placement}", f"suite.first_state={first_state}", *words]
     sweep = f"{prefix}_{placement}"
-    calls = [[*common, *_sized(f"{sweep}/{BASELINE}", episodes), f"cache={BASELINE}"]]
+    calls = [[*common, *sized(f"{sweep}/{BASELINE}", episodes), f"cache={BASELINE}"]]
     for control in CONTROLS:
         if control in chosen:
-            calls.append([*control_words(control, common), *_sized(control_id(prefix, control, placement), episodes)])
+            calls.append([*control_words(control, common), *sized(control_id(prefix, control, placement), episodes)])
     shared = f"runner.shared_baseline={sweep}/{BASELINE}"
     for arm in sorted(ARMS, key=lambda arm: not arm.is_main):
         if arm.name in chosen:
             count = episodes if arm.is_main else side_episodes
-            calls.append([*common, *_sized(f"{sweep}/{arm.name}", count), shared, *arm.words])
+            calls.append([*common, *sized(f"{sweep}/{arm.name}", count), shared, *arm.words])
     return calls
 
 
-def _sized(run_id: str, episodes: int) -> list[str]:
-    """The run, with ``episodes`` of each task or as many as it has been given before: a run never shrinks."""
-    if (RESULTS / run_id / RUN_FILE).is_file():
-        episodes = max(episodes, read_run(RESULTS / run_id).config["suite"]["episodes_per_task"])
+def _sized(run_id: str, episodes: int, roots: Sequence[Path]) -> list[str]:
+    """The run, with ``episodes`` of each task or as many as it has below one of ``roots``: a run never shrinks."""
+    for folder in (root / run_id for root in roots):
+        if (folder / RUN_FILE).is_file():
+            episodes = max(episodes, read_run(folder).config["suite"]["episodes_per_task"])
     return [f"suite.episodes_per_task={episodes}", f"run_id={run_id}"]
 
 
@@ -218,7 +225,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("prefix", nargs="?", default="libero_spatial", help="of the folders below results/")
     out.add_argument("words", nargs="*", help="more key=value words for every run")
     out.add_argument("--placements", nargs="+", choices=PLACEMENTS, default=list(PLACEMENTS))
-    out.add_argument("--episodes", type=int, default=20, help="per task: baseline, controls, main arms")
+    out.add_argument("--episodes", type=int,
+                     help=f"per task: baseline, controls, main arms; {EPISODES}, or as many as published")  # fmt: skip
     out.add_argument("--side-episodes", type=int, help=f"per task: the other arms; {SIDE_EPISODES}")
     out.add_argument("--first-state", type=int, default=FIRST_STATE, help="of each task; earlier ones are left out")
     out.add_argument("--arms", nargs="+", choices=CHOICES, default=list(CHOICES), metavar="ARM",
@@ -237,6 +245,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         key = "cache" if key.startswith(("cache.", "cache@")) else key
         if key in OWN_KEYS:
             options.error(f"{word}: every run of the tables has its own; {OWN_KEYS[key]}")
+    given.as_published = given.episodes is None
+    given.episodes = EPISODES if given.episodes is None else given.episodes
     if given.episodes < 1:
         options.error(f"--episodes: expected at least 1, got {given.episodes}")
     if given.side_episodes is None:
@@ -259,7 +269,8 @@ def make_tables(given: argparse.Namespace) -> int:
     for placement in given.placements:
         if not given.publish_only:
             sizes = (given.episodes, given.side_episodes)
-            calls = commands(given.prefix, placement, *sizes, given.words, given.arms, given.first_state)
+            words = given.words, given.arms, given.first_state
+            calls = commands(given.prefix, placement, *sizes, *words, as_published=given.as_published)
             if not given.prune:
                 check_plan(calls, f"{given.prefix}_{placement}")
             for call in calls:

@@ -107,6 +107,23 @@ def test_a_run_that_has_grown_keeps_its_size(tmp_path: Path, monkeypatch: pytest
     assert configs("tables", "wide", 100, 5, [])["none"].suite.episodes_per_task == 100
 
 
+def test_the_plain_command_makes_arms_as_large_as_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_run
+) -> None:
+    """On a fresh clone, where no run is: the one command makes again what is published; a number asks for that many."""
+    monkeypatch.chdir(tmp_path)
+    for name, size in (("none", 80), ("adaptive", 80), ("static", 5)):
+        write_run(f"results/tables/mine_wide/{name}", config={"seed": 0, "suite": {"episodes_per_task": size}})
+    calls: list[list[str]] = []
+    monkeypatch.setattr(script, "call_run", lambda words: calls.append(words) or 0)
+    monkeypatch.setattr(script, "publish_all", lambda *_, **__: None)
+    words = ["mine", "--placements", "wide", "--arms", "adaptive", "static", "paper"]
+    for more, sizes in (((), [80, 80, 20, 5]), (("--episodes", "30", "--prune"), [30, 30, 30, 5])):
+        calls.clear()
+        assert script.make_tables(parse([*words, *more])) == 0
+        assert [compose_run(call).config.suite.episodes_per_task for call in calls] == sizes
+
+
 def test_blind_has_the_model_of_the_table() -> None:
     common = ["suite=libero_spatial", "model=tiny_openvla", "model.decode=speculative", "model.dtype=float32"]
     model = compose_run(control_words("blind", common)).config.model
