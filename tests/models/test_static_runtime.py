@@ -20,9 +20,9 @@ from tests.models.static_arms import MOVES, NUMBERS, check_equal, make_arm, seen
 from tests.models.twins import loaded, small, tiny
 from vlacache.core.context_shift import ContextShift
 from vlacache.core.policies import CACHE_POLICIES, build_cache_policy
-from vlacache.models.decoder import RowState
 from vlacache.models.factory import ModelConfig, load_model
 from vlacache.models.policy import CachedPolicy
+from vlacache.models.row_state import RowState
 from vlacache.models.runtime import EagerRuntime, build_runtime
 from vlacache.models.runtime.graphs import CallAgain
 from vlacache.models.runtime.lanes import Lane

@@ -29,7 +29,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: b
         [n, H * D].
     """
     if needs_products(q.device, q.dtype):
-        out = _attend_by_products(q, k, v, _additive(mask, q, is_causal))
+        out = _attend_by_products(q, k, v, as_bias(mask, q, q.shape[1] if is_causal else None))
     else:
         out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=is_causal)[0]
     return out.transpose(0, 1).flatten(1)
@@ -45,14 +45,18 @@ def needs_products(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype == torch.bfloat16
 
 
-def _additive(mask: Tensor | None, q: Tensor, is_causal: bool) -> Tensor | None:
-    """[n, N] to be added to the scores."""
-    n = q.shape[1]
-    if is_causal:
-        return q.new_full((n, n), float("-inf")).triu_(1)
+def as_bias(mask: Tensor | None, like: Tensor, causal_rows: int | None = None) -> Tensor | None:
+    """What the products add to the scores: 0 or -inf, [n, N]; a caller of many layers makes it once.
+
+    Args:
+        mask: bool[n, N], additive already, or None. like: of the wanted dtype and device.
+        causal_rows: n = N, for the plain triangle in place of ``mask``.
+    """
+    if causal_rows is not None:
+        return like.new_full((causal_rows, causal_rows), float("-inf")).triu_(1)
     if mask is None or mask.dtype != torch.bool:
         return mask
-    return torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, float("-inf"))
 
 
 def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

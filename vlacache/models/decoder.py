@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlacache.core.attention import Readout, ReadoutRows, attend
-from vlacache.core.context_shift import ContextShift, LayerShift
+from vlacache.core.context_shift import ContextShift
 from vlacache.core.decision import Segment, causal_mask
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.rope import rope_table, rotate
 from vlacache.models.config import DecoderConfig
+from vlacache.models.row_state import RowState, with_bias
 
 
 class RMSNorm(nn.Module):
@@ -120,29 +121,6 @@ class PrefillCall:
                 self.readout.score(self.kv.k)
 
 
-@dataclass(frozen=True, slots=True)
-class RowState:
-    """The rows in the residual stream.
-
-    Attributes:
-        x: [b, d]. cos, sin: [b, 1, D]. rows: int64[n] ascending positions of the rows that are no padding.
-        slots: int64[b] where K/V are written; None for 0 .. b - 1. num_keys: N, the slots that are attended to.
-        mask: bool[b, N], or None. is_causal: the plain triangle in place of a mask. read: rows of the readout.
-        shift: how the K/V of the other rows are moved, or None.
-    """
-
-    x: Tensor
-    cos: Tensor
-    sin: Tensor
-    rows: Tensor
-    slots: Tensor | None
-    num_keys: int
-    mask: Tensor | None
-    is_causal: bool
-    read: ReadoutRows | None
-    shift: LayerShift | None = None
-
-
 class Decoder(nn.Module):
     """The stack. RoPE tables grow on demand and live on the weights' device."""
 
@@ -193,7 +171,7 @@ class Decoder(nn.Module):
         state = self.all_rows(embeds, call)
         last = self.config.num_layers - 1
         for segment in segments:
-            state = self.enter(state, segment, call)
+            state = with_bias(self.enter(state, segment, call))
             stop = min(segment.stop_layer, last)
             state = replace(state, x=self.run_layers(state, segment.first_layer, stop, call.kv, call))
         head_at = torch.searchsorted(state.rows, head_rows)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vlacache.core.attention import Readout, ReadoutRows
 from vlacache.core.kv_cache import KVCache
-from vlacache.models.decoder import RowState
+from vlacache.models.row_state import RowState
 
 #: Attention kernels want the rows of an additive mask to start at multiples of this many elements.
 _MASK_ALIGNMENT = 8

@@ -19,8 +19,9 @@ from vlacache.core.attention import Readout
 from vlacache.core.decision import Padding, Segment
 from vlacache.core.kv_cache import KVCache
 from vlacache.models.decode import TokenBuffer, decode_token
-from vlacache.models.decoder import Decoder, PrefillCall, RowState
+from vlacache.models.decoder import Decoder, PrefillCall
 from vlacache.models.prismatic import VLAModel
+from vlacache.models.row_state import RowState
 from vlacache.models.runtime.eager import EagerRuntime
 from vlacache.models.runtime.graphs import GraphStore, Recorder
 from vlacache.models.runtime.lanes import Lane, Page, QuerySlots
