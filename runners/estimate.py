@@ -71,11 +71,24 @@ def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *,
     if saved > 0:
         lines.append(f"{saved} of them are saved in {results / str(config.run_id)}/, {missing} are missing")
     if missing > 0:
-        cost = measured_cost(results, config, missing, device=device) or reference_cost(config, missing)
-        films = "" if config.runner.video == "none" else " and the films"
-        lines.append(f"about {_duration(cost.seconds)} and {_size(cost.bytes)}{films} ({cost.basis})")
+        lines.append(describe_cost(config, missing, results, device))
     lines.append("dry run: nothing was run or written")
     return "\n".join(lines)
+
+
+def describe_cost(config: RunConfig, num_episodes: int, results: Path, device: str) -> str:
+    """Hours and disk; no hours of a published model that has not run here: a tiny one's would be far off."""
+    from vlacache.models.request import PUBLISHED_MODELS
+
+    measured = measured_cost(results, config, num_episodes, device=device)
+    cost = measured or reference_cost(config, num_episodes)
+    films = "" if config.runner.video == "none" else " and the films"
+    if measured is None and config.model.name in PUBLISHED_MODELS:
+        return (
+            f"time not known: no episode of {config.model.name} on this suite, dtype and device in {results}/ yet; "
+            f"docs/reproduce.md has GPU hours; about {_size(cost.bytes)}{films}"
+        )
+    return f"about {_duration(cost.seconds)} and {_size(cost.bytes)}{films} ({cost.basis})"
 
 
 def num_saved(run_dir: Path, config: RunConfig, plan: Sequence[PairPlan]) -> int:

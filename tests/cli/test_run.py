@@ -10,7 +10,7 @@ import sys
 import pytest
 import yaml
 
-from runners.estimate import measured_cost
+from runners.estimate import describe_cost, measured_cost
 from runners.journal import read_episodes, read_run
 from runners.overrides import compose_run
 
@@ -154,6 +154,14 @@ def test_dry_run_estimates_from_earlier_episodes(run_main, tmp_path):
     assert "from 2 episodes with this suite, model, dtype and device in results/" in out
     _, out, _ = run_main("suite=toy", "device=cpu", "runner.dry_run=true", "model.dtype=bfloat16")
     assert "not measured here" in out
+
+
+def test_no_hours_of_a_published_model_that_never_ran_here(tmp_path):
+    """Those of the tiny one would be a promise of two hours for nine on an A100."""
+    words = ["suite=libero_spatial", "model=openvla", "model.checkpoint=somewhere"]
+    told = describe_cost(compose_run(words).config, 1000, tmp_path, "cpu")
+    assert told.startswith("time not known: no episode of openvla") and "hours; about 35.8 MB" in told
+    assert "not measured here" in describe_cost(compose_run(["suite=libero_spatial"]).config, 1000, tmp_path, "cpu")
 
 
 def test_an_estimate_grows_and_shrinks_with_max_steps(tmp_path):
