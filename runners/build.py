@@ -148,6 +148,13 @@ def _model_arms(config: RunConfig) -> Arms:
     )
 
 
+def is_published(name: str) -> bool:
+    """A model that exists as published checkpoints only, of 7B parameters as a rule."""
+    from vlacache.models.request import PUBLISHED_MODELS
+
+    return name in PUBLISHED_MODELS
+
+
 def _trained_on(request: ModelConfig) -> tuple[str, ...]:
     """Suites that our own weights were made for; published ones name theirs in their statistics."""
     from runners.trained_on import training_suites

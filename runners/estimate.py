@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runners.build import is_published
 from runners.config import RunConfig
 from runners.journal import read_episodes
 from runners.plan import PairPlan
@@ -78,12 +79,10 @@ def describe_plan(config: RunConfig, plan: Sequence[PairPlan], results: Path, *,
 
 def describe_cost(config: RunConfig, num_episodes: int, results: Path, device: str) -> str:
     """Hours and disk; no hours of a published model that has not run here: a tiny one's would be far off."""
-    from vlacache.models.request import PUBLISHED_MODELS
-
     measured = measured_cost(results, config, num_episodes, device=device)
     cost = measured or reference_cost(config, num_episodes)
     films = "" if config.runner.video == "none" else " and the films"
-    if measured is None and config.model.name in PUBLISHED_MODELS:
+    if measured is None and is_published(config.model.name):
         return (
             f"time not known: no episode of {config.model.name} on this suite, dtype and device in {results}/ yet; "
             f"docs/reproduce.md has GPU hours; about {_size(cost.bytes)}{films}"
