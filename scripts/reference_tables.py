@@ -75,21 +75,19 @@ def commands(
 
     A run that is larger already keeps its size; ``as_published``: it also gets that of its published one, if larger.
     """
-
-    def sized(run_id: str, count: int) -> list[str]:
-        return _sized(run_id, count, [RESULTS, RESULTS / "tables"] if as_published else [RESULTS])
-
+    roots = [RESULTS, RESULTS / "tables"] if as_published else [RESULTS]
     common = ["suite=libero_spatial", f"suite.placement={placement}", f"suite.first_state={first_state}", *words]
     sweep = f"{prefix}_{placement}"
-    calls = [[*common, *sized(f"{sweep}/{BASELINE}", episodes), f"cache={BASELINE}"]]
+    calls = [[*common, *_sized(f"{sweep}/{BASELINE}", episodes, roots), f"cache={BASELINE}"]]
     for control in CONTROLS:
         if control in chosen:
-            calls.append([*control_words(control, common), *sized(control_id(prefix, control, placement), episodes)])
+            own_id = control_id(prefix, control, placement)
+            calls.append([*control_words(control, common), *_sized(own_id, episodes, roots)])
     shared = f"runner.shared_baseline={sweep}/{BASELINE}"
     for arm in sorted(ARMS, key=lambda arm: not arm.is_main):
         if arm.name in chosen:
             count = episodes if arm.is_main else side_episodes
-            calls.append([*common, *sized(f"{sweep}/{arm.name}", count), shared, *arm.words])
+            calls.append([*common, *_sized(f"{sweep}/{arm.name}", count, roots), shared, *arm.words])
     return calls
 
 

@@ -31,8 +31,7 @@ def tabulate_calls(frames: RunFrames) -> pd.DataFrame:
     timed = ledger.timed_calls(calls).groupby("slug")[list(TIMES)]
     table = every.join(timed.size().rename("timed_calls")).join(timed.mean())
     table["timed_calls"] = table["timed_calls"].fillna(0).astype(int)
-    last = frames.episodes.drop_duplicates("slug", keep="last").set_index("slug")
-    return last[list(KEY)].join(table, how="inner").reset_index(drop=True)
+    return frames.episodes.set_index("slug")[list(KEY)].join(table, how="inner").reset_index(drop=True)
 
 
 def write_calls(run: Path, path: Path) -> None:

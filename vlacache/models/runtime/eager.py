@@ -84,12 +84,14 @@ def compile_row_counts(decoder: Decoder, kv: KVCache, products: _Products) -> No
     """Run an inner layer, and what the last one does for all rows, once with every bucketed number of rows.
 
     Args:
-        kv: of the prompt, for its shape; it is not written.
+        kv: of the prompt, for its shape alone.
     """
-    scratch, size = kv.clone(), -(-products.num_keys // _ROW_BUCKET) * _ROW_BUCKET
+    size = -(-products.num_keys // _ROW_BUCKET) * _ROW_BUCKET
+    heads, capacity, head_dim = kv.k.shape[1:]
+    scratch = KVCache(1, heads, capacity, head_dim, dtype=kv.k.dtype, device=kv.k.device)
     x = kv.k.new_zeros(size, decoder.config.hidden_size)
-    cos, sin = (table[:1].expand(size, -1, -1).contiguous() for table in decoder.rope(kv.capacity, x))
-    slots = torch.full((size,), kv.capacity - 1)
+    cos, sin = (table[:1].expand(size, -1, -1).contiguous() for table in decoder.rope(capacity, x))
+    slots = torch.full((size,), capacity - 1)
     mask = torch.ones(size, products.num_keys, dtype=torch.bool) if products.is_masked else None
     keeper, last = PrefillCall(scratch, causal=products.is_masked), decoder.layers[-1]
     for count in range(_ROW_BUCKET, size + 1, _ROW_BUCKET):
