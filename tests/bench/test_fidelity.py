@@ -47,8 +47,8 @@ def test_a_right_cache_changes_nothing_on_a_still_picture(
 def shifted(write: Write) -> Write:
     """Reused slots end up one position off: every write that is not of a whole prompt lands beside its place."""
 
-    def broken(self: KVCache, layer: int, rows: Tensor | None, k: Tensor, v: Tensor, **more: int) -> None:
-        write(self, layer, None if rows is None else (rows + 1) % (int(rows.max()) + 1), k, v, **more)
+    def broken(self: KVCache, layer: int, rows: Tensor | None, kv: Tensor, **more: int) -> None:
+        write(self, layer, None if rows is None else (rows + 1) % (int(rows.max()) + 1), kv, **more)
 
     return broken
 
@@ -56,9 +56,10 @@ def shifted(write: Write) -> Write:
 def never_stored(write: Write) -> Write:
     """A cold call whose K/V of one layer are lost: reused rows read zeros."""
 
-    def broken(self: KVCache, layer: int, rows: Tensor | None, k: Tensor, v: Tensor, **more: int) -> None:
-        lost = layer == 2 and rows is None and k.shape[1] > 1
-        write(self, layer, rows, k, v * (0 if lost else 1), **more)
+    def broken(self: KVCache, layer: int, rows: Tensor | None, kv: Tensor, **more: int) -> None:
+        if layer == 2 and rows is None and kv.shape[0] > 1:
+            kv = kv * torch.tensor([1.0, 0.0]).to(kv)[:, None, None]
+        write(self, layer, rows, kv, **more)
 
     return broken
 

@@ -20,12 +20,13 @@ def exact(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["full", "rows", "mask", "additive", "causal"])
+@pytest.mark.parametrize("kind", ["full", 1, 2, 8, 9, "mask", "additive", "causal"])
 @pytest.mark.parametrize("num_keys", [40, 300])
-def test_attention_is_the_formula(dtype: torch.dtype, kind: str, num_keys: int) -> None:
+def test_attention_is_the_formula(dtype: torch.dtype, kind: str | int, num_keys: int) -> None:
+    """A number is one of query rows: few of them go another way than many, and a single one another than two."""
     generator = torch.Generator().manual_seed(num_keys)
     k, v = (torch.randn(4, num_keys, 16, generator=generator).to(dtype) for _ in range(2))
-    n = 7 if kind == "rows" else num_keys
+    n = kind if isinstance(kind, int) else num_keys
     q = torch.randn(n, 4, 16, generator=generator).to(dtype).transpose(0, 1)
     allowed = torch.rand(n, num_keys, generator=generator) < 0.5
     allowed[:, 0] = True
@@ -61,3 +62,15 @@ def test_products_are_for_bfloat16_on_a_cpu() -> None:
     assert needs_products(torch.device("cpu"), torch.bfloat16)
     assert not needs_products(torch.device("cpu"), torch.float32)
     assert not needs_products(torch.device("cuda"), torch.bfloat16)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 8, 9])
+def test_few_rows_are_masked_like_many(num_rows: int) -> None:
+    generator = torch.Generator().manual_seed(num_rows)
+    k, v = (torch.randn(4, 60, 16, generator=generator).to(torch.bfloat16) for _ in range(2))
+    q = torch.randn(num_rows, 4, 16, generator=generator).to(torch.bfloat16).transpose(0, 1)
+    allowed = torch.rand(num_rows, 60, generator=generator) < 0.5
+    allowed[:, 0] = True
+    found = attend(q, k, v, allowed, is_causal=False)
+    assert found.shape == (num_rows, 64)
+    assert (found.double() - exact(q, k, v, allowed)).abs().max() < 0.03

@@ -199,7 +199,8 @@ def test_sampled_entropy_is_close_to_the_exact_one(twin: LoadedModel) -> None:
 
 @pytest.mark.parametrize(("config", "shifts"), [(TINY_OFT, True), (TINY_OPENVLA, False)])
 def test_moving_reused_kv_counts_and_happens_under_full_attention_alone(config, shifts: bool) -> None:
-    """The same pictures and so the same decisions; 8 of 32 patches are anchors, all others move in 3 of 4 layers."""
+    """The same pictures and so the same decisions; 8 of 32 patches are anchors (four times each), all others move in 3
+    of 4 layers."""
     model, numbers = loaded(small(config)), {"tau": 0.5, "task_top_k": 128, "first_layer": 0, "min_saving": 0.0}
     macs, actions = [], []
     for carry in (False, True):
@@ -209,6 +210,6 @@ def test_moving_reused_kv_counts_and_happens_under_full_attention_alone(config, 
         assert chunks[1].stats.reuse_ratio > 0.1
         macs.append(chunks[1].stats.macs)
         actions.append(chunks[1].actions)
-    patches = 16 * len(config.views)
-    assert macs[1] - macs[0] == (patches * 64 * (model.model.config.decoder.shape.head_dim + 1) * 3 if shifts else 0)
+    patches, width = 16 * len(config.views), model.model.config.decoder.shape.head_dim
+    assert macs[1] - macs[0] == (64 * (32 * 2 * width + patches * (width + 1)) * 3 if shifts else 0)
     assert np.array_equal(*actions) is not shifts

@@ -16,6 +16,8 @@ from vlacache.core.schedule import row_entropies
 
 #: Row sums of powers of two that are trusted: the largest term is far from both ends of bfloat16's range.
 _LEAST_SUM, _LARGEST_SUM = 2.0**-60, 2.0**120
+#: Up to so many query rows torch's kernel beats the products, whose fixed cost is the greater one (decision 011).
+_FEW_ROWS = 8
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: bool) -> Tensor:
@@ -28,15 +30,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: b
     Returns:
         [n, H * D].
     """
-    if needs_products(q.device, q.dtype):
-        out = _attend_by_products(q, k, v, as_bias(mask, q, q.shape[1] if is_causal else None))
+    rows, slow_kernel = q.shape[1], needs_products(q.device, q.dtype)
+    if slow_kernel and rows > _FEW_ROWS:
+        out = _attend_by_products(q, k, v, as_bias(mask, q, rows if is_causal else None))
     else:
+        if slow_kernel and rows == 1:
+            q = q.repeat(1, 2, 1)  # its way with a single row takes twice as long as that with two
         out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=is_causal)[0]
+        out = out[:, :rows]
     return out.transpose(0, 1).flatten(1)
 
 
 def needs_products(device: torch.device, dtype: torch.dtype) -> bool:
-    """Two batched products beat ``scaled_dot_product_attention``: bfloat16 on a CPU.
+    """Two batched products beat ``scaled_dot_product_attention`` but for a few rows: bfloat16 on a CPU.
 
     There torch's flash kernel takes 2.8 (608 rows) to 2.7 times (96 rows) as long with 608 keys and 8 heads of 32, 3.0
     times with the sizes of a tower (256 keys, 6 heads of 64): one core of an AMD EPYC with AVX512-BF16, torch 2.15.

@@ -9,6 +9,7 @@ docs/decisions/015-context-shift.md.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,6 @@ from vlacache.core.decision import CacheDecision
 from vlacache.core.kv_cache import KVCache
 from vlacache.core.layout import TokenLayout
 from vlacache.core.policies.base import CachePolicy
-from vlacache.core.rope import quarter_turn
 
 #: Patches whose change is averaged; 16 gave the same action errors as all of them, about 150.
 NUM_ANCHORS = 32
@@ -34,14 +34,13 @@ class LayerShift:
 
     Attributes:
         anchors: int64[A] prompt positions, repeated where there are fewer. vision: positions of the patches.
-        weight: [1], 1 / A, or 0 where there are too few anchors.
-        back: [2, 1, A, D] ``weight`` times cos and -sin of the anchors, which turn a key back by its position.
-        share: [P, 1], 1 for patches that are reused, else 0. forth: [P, D] ``share`` times cos (D/2) and sin (D/2).
+        back: [A * D, 2 D], see ``_turns_back``.
+        share: [P, 1], for patches that are reused 1 / A, or 0 where there are too few anchors; else 0.
+        forth: [P, D] ``share`` times cos (D/2) and sin (D/2).
     """
 
     anchors: Tensor
     vision: slice
-    weight: Tensor
     back: Tensor
     share: Tensor
     forth: Tensor
@@ -49,7 +48,7 @@ class LayerShift:
     @property
     def tables(self) -> list[Tensor]:
         """What differs from call to call, besides ``anchors``."""
-        return [self.weight, self.back, self.share, self.forth]
+        return [self.back, self.share, self.forth]
 
     def empty_like(self) -> LayerShift:
         """The same shapes at new addresses, to be filled through ``anchors`` and ``tables``."""
@@ -60,9 +59,9 @@ class LayerShift:
         return kv.both[:, layer].index_select(2, self.anchors)
 
     def carry(self, kv: KVCache, layer: int, before: Tensor) -> None:
-        """Move the reused K/V of ``layer``, in place.
+        """Move the reused K/V of ``layer``, in place, in eight launches with ``read`` before and after.
 
-        Keys lie in the cache turned by their position: turned back, the mean is one that all positions share. Turning
+        Keys lie in the cache turned by their position: turned back, their sum is one that all positions share. Turning
         it forth for each of them is a product with as many columns as a head is wide: on a CPU half the time of two
         products by entry.
 
@@ -70,24 +69,46 @@ class LayerShift:
             before: what ``read`` gave before this call's K/V were written.
         """
         moved_k, moved_v = (self.read(kv, layer) - before).unbind()
-        by_cos, by_sin = (moved_k * self.back).sum(dim=2)
-        turn = _turning(by_cos + quarter_turn(by_sin))
-        mean_v = moved_v.sum(dim=1, keepdim=True) * self.weight
-        heads = turn.shape[0]
-        kv.k[layer, :, self.vision].baddbmm_(self.forth.expand(heads, -1, -1), turn)
-        kv.v[layer, :, self.vision].baddbmm_(self.share.expand(heads, -1, -1), mean_v)
+        heads, _, width = moved_k.shape
+        turned = (moved_k.flatten(1) @ self.back).index_select(1, _forth_index(width, moved_k.device))
+        kv.k[layer, :, self.vision].baddbmm_(self.forth.expand(heads, -1, -1), turned.view(heads, width, width))
+        kv.v[layer, :, self.vision].baddbmm_(self.share.expand(heads, -1, -1), moved_v.sum(dim=1, keepdim=True))
 
 
-def _turning(vector: Tensor) -> Tensor:
-    """[H, D] -> [H, D, D]: a row (cos, sin) of half tables times it is the vector, rotated by RoPE."""
-    heads, width = vector.shape
+def _turns_back(cos: Tensor, sin: Tensor) -> Tensor:
+    """The matrix that turns keys of all anchors, side by side, back by their positions and adds them up.
+
+    Args:
+        cos, sin: [A, D] of the anchors.
+
+    Returns:
+        [A * D, 2 D]: to the first half of the sum (D/2), its second half, minus the second half, and zeros.
+    """
+    by_cos, by_sin = _back_patterns(cos.shape[1], cos.device, cos.dtype)
+    return (cos[..., None] * by_cos).addcmul_(sin[..., None], by_sin).flatten(0, 1)
+
+
+@functools.cache
+def _back_patterns(width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Where cos and where sin of a position stand in ``_turns_back``, [D, 2 D] each, of -1, 0, 1."""
     half = width // 2
-    first, second = vector.chunk(2, dim=-1)
-    out = vector.new_zeros(heads, width, width)
-    out.diagonal(0, 1, 2).copy_(torch.cat([first, first], dim=-1))
-    out.diagonal(half, 1, 2).copy_(second)
-    out.diagonal(-half, 1, 2).copy_(-second)
-    return out
+    one, none = torch.eye(half, device=device, dtype=dtype), torch.zeros(half, half, device=device, dtype=dtype)
+    by_cos = torch.cat([torch.cat([one, none, none, none], 1), torch.cat([none, one, -one, none], 1)])
+    by_sin = torch.cat([torch.cat([none, -one, one, none], 1), torch.cat([one, none, none, none], 1)])
+    return by_cos, by_sin
+
+
+@functools.cache
+def _forth_index(width: int, device: torch.device) -> Tensor:
+    """int64[D * D] columns of ``_turns_back``'s sum (first, second, -second, 0) that make up [D, D].
+
+    A row (cos, sin) of half tables times that matrix is the sum, rotated by RoPE.
+    """
+    half = width // 2
+    first = torch.arange(half, device=device)
+    zero = torch.full((half, half), 3 * half, device=device)
+    at_first, at_second, at_minus = (zero.diagonal_scatter(first + k * half) for k in range(3))
+    return torch.cat([torch.cat([at_first, at_second], 1), torch.cat([at_minus, at_first], 1)]).flatten()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +116,7 @@ class ContextShift:
     """The shift of one call, before it is known which layers.
 
     Attributes:
-        leave_layer: int64[P], as in the decision. The others: as in ``LayerShift``.
+        leave_layer: int64[P], as in the decision. weight: [1], 1 / A or 0. The others: as in ``LayerShift``.
     """
 
     leave_layer: Tensor
@@ -117,15 +138,15 @@ class ContextShift:
         step = torch.arange(NUM_ANCHORS, device=stays.device)
         anchors = layout.vision_start + first_stays[(step * count).div(NUM_ANCHORS, rounding_mode="floor")]
         weight = (count >= MIN_ANCHORS).to(cos.dtype)[None] / NUM_ANCHORS
-        back = torch.stack([cos[anchors, 0], -sin[anchors, 0]])[:, None] * weight
+        back = _turns_back(cos[:, 0].index_select(0, anchors), sin[:, 0].index_select(0, anchors))
         return cls(decision.leave_layer, anchors, layout.vision, weight, back)
 
     def at(self, layer: int, cos: Tensor, sin: Tensor) -> LayerShift:
         """For the layers from ``layer`` on that reuse the same patches; ``cos``, ``sin`` as in ``plan``."""
-        share = (self.leave_layer <= layer).to(cos.dtype)[:, None]
+        share = ((self.leave_layer <= layer) * self.weight)[:, None]
         half = cos.shape[-1] // 2  # the second half of a table repeats the first
         forth = share * torch.cat([cos[self.vision, 0, :half], sin[self.vision, 0, :half]], dim=-1)
-        return LayerShift(self.anchors, self.vision, self.weight, self.back, share, forth)
+        return LayerShift(self.anchors, self.vision, self.back, share, forth)
 
 
 def plan_shift(

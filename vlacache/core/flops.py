@@ -51,9 +51,11 @@ def readout_macs(shape: DecoderShape, rows: int, keys: int) -> int:
     return rows * keys * shape.hidden_size
 
 
-def shift_macs(shape: DecoderShape, patches: int, layers: int) -> int:
-    """MACs of moving the K/V of all ``patches`` along with the context in so many layers (``ContextShift.carry``)."""
-    return patches * shape.hidden_size * (shape.head_dim + 1) * layers  # keys: a product with a matrix for each head
+def shift_macs(shape: DecoderShape, patches: int, anchors: int, layers: int) -> int:
+    """MACs of moving the K/V of all ``patches`` along with the context in so many layers (``LayerShift.carry``)."""
+    back = anchors * 2 * shape.head_dim  # keys of the anchors, turned back and added up
+    forth = patches * (shape.head_dim + 1)  # keys: a product with a matrix for each head; values: with a row
+    return shape.hidden_size * (back + forth) * layers
 
 
 def decode_macs(shape: DecoderShape, keys: int, vocab_size: int) -> int:

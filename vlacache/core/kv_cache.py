@@ -45,27 +45,26 @@ class KVCache:
         """Number of slots C."""
         return self.k.shape[2]
 
-    def write(self, layer: int, rows: Tensor | None, k: Tensor, v: Tensor, *, start: int = 0) -> None:
-        """Store K/V of some positions of one layer.
+    def write(self, layer: int, rows: Tensor | None, kv: Tensor, *, start: int = 0) -> None:
+        """Store K/V of some positions of one layer, both in one launch.
 
         Args:
             rows: int64[n] positions, or None for ``start .. start + n - 1``.
-            k, v: [H, n, D].
+            kv: [n, 2, H, D] keys and values, as a projection gives them.
 
         Raises:
             ValueError: more positions than the cache holds.
         """
+        kv = kv.permute(1, 2, 0, 3)
         if rows is None:
-            stop = start + k.shape[1]
+            stop = start + kv.shape[2]
             if stop > self.capacity:
                 raise ValueError(
                     f"KVCache: expected at most {self.capacity} positions, got {stop}; allocate a larger one"
                 )
-            self.k[layer, :, start:stop] = k
-            self.v[layer, :, start:stop] = v
+            self.both[:, layer, :, start:stop] = kv
         else:
-            self.k[layer].index_copy_(1, rows, k)
-            self.v[layer].index_copy_(1, rows, v)
+            self.both[:, layer].index_copy_(2, rows, kv)
 
     def read(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
         """Views of the first ``length`` slots of one layer, each [H, length, D]."""

@@ -23,3 +23,8 @@ def quarter_turn(x: Tensor) -> Tensor:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply RoPE: x [..., n, h, D], cos and sin [n, 1, D] (or anything else that broadcasts)."""
     return x * cos + quarter_turn(x) * sin
+
+
+def rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """``rotate`` in place, to the same bits: what lies beside ``x`` stays beside it, so that one launch stores both."""
+    return torch.add(x * cos, quarter_turn(x) * sin, out=x)

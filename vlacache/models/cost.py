@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlacache.core.attention import Readout
+from vlacache.core.context_shift import NUM_ANCHORS
 from vlacache.core.decision import CacheDecision
 from vlacache.core.flops import decode_macs, prefill_macs, readout_macs, rows_per_layer, shift_macs
 from vlacache.core.layout import TokenLayout
@@ -55,7 +56,7 @@ def _other_macs(model: VLAModel, work: CallWork) -> int:
         macs += readout_macs(shape, request.relevance_rows.numel(), n) * len(request.relevance_layers)
     if work.shifts:
         moved = sum(reused > 0 for reused in work.decision.num_reused[1:])  # the first layer's K/V stay
-        macs += shift_macs(shape, work.layout.num_patches, moved)
+        macs += shift_macs(shape, work.layout.num_patches, NUM_ANCHORS, moved)
     if isinstance(model.head, L1ChunkHead | DiffusionHead):
         return macs + model.head.macs()
     vocab, tokens = model.config.decoder.vocab_size, model.config.num_action_tokens

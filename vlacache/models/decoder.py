@@ -19,7 +19,7 @@ from vlacache.core.attention import Readout, ReadoutRows, attend
 from vlacache.core.context_shift import ContextShift
 from vlacache.core.decision import Segment, causal_mask
 from vlacache.core.kv_cache import KVCache
-from vlacache.core.rope import rope_table, rotate
+from vlacache.core.rope import rope_table, rotate, rotate_
 from vlacache.models.config import DecoderConfig
 from vlacache.models.row_state import RowState, with_bias
 
@@ -191,10 +191,10 @@ class Decoder(nn.Module):
         if segment.rows is None or segment.keep is None:
             return state
         tables = self.rope(call.kv.capacity, state.x)
-        cos, sin = (table[segment.rows] for table in tables)
+        cos, sin = (table.index_select(0, segment.rows) for table in tables)
         rows = segment.rows[: segment.num_rows]
         read = call.rows_to_read(rows)
-        x = state.x[segment.keep]
+        x = state.x.index_select(0, segment.keep)
         shift = None if call.shift is None else call.shift.at(segment.first_layer, *tables)
         return RowState(x, cos, sin, rows, segment.slots, state.num_keys, segment.mask, False, read, shift)
 
@@ -207,11 +207,11 @@ class Decoder(nn.Module):
     def _inner_layer(self, index: int, state: RowState, kv: KVCache, keeper: QueryKeeper) -> Tensor:
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         qkv = layer.project(layer.input_norm(state.x), 0, 3)
-        # Both at once: five launches, not ten.
-        q, k = rotate(qkv[:, :2], state.cos[:, None], state.sin[:, None]).unbind(1)
-        _store(kv, index, state, k, qkv[:, 2])
+        rotate_(qkv[:, :2], state.cos[:, None], state.sin[:, None])  # both at once: five launches, not ten
+        q = qkv[:, 0]
+        _store(kv, index, state, qkv[:, 1:])
         keys, values = kv.read(index, state.num_keys)
-        keeper.keep(index, state.read, lambda at: q[at])
+        keeper.keep(index, state.read, lambda at: q.index_select(0, at))
         return layer.finish(state.x, attend(q.transpose(0, 1), keys, values, state.mask, is_causal=state.is_causal))
 
     def last_layer(
@@ -229,17 +229,20 @@ class Decoder(nn.Module):
         layer: DecoderLayer = self.layers[index]  # type: ignore[assignment]
         normed = layer.input_norm(state.x)
         projected = layer.project(normed, 1, 3)
-        _store(kv, index, state, rotate(projected[:, 0], state.cos, state.sin), projected[:, 1])
+        rotate_(projected[:, 0], state.cos, state.sin)
+        _store(kv, index, state, projected)
         keys, values = kv.read(index, state.num_keys)
         keeper.keep(index, state.read, lambda at: self._queries(layer, normed, state, at))
         mask = causal_mask(head_rows, state.num_keys) if causal else None
         q = self._queries(layer, normed, state, head_at).transpose(0, 1)
-        return self.norm(layer.finish(state.x[head_at], attend(q, keys, values, mask, is_causal=False)))
+        x = state.x.index_select(0, head_at)
+        return self.norm(layer.finish(x, attend(q, keys, values, mask, is_causal=False)))
 
     @staticmethod
     def _queries(layer: DecoderLayer, normed: Tensor, state: RowState, at: Tensor) -> Tensor:
         """Rotated queries [r, H, D] of some of the computed rows, ``at`` their indices."""
-        return rotate(layer.project(normed[at], 0, 1)[:, 0], state.cos[at], state.sin[at])
+        normed, cos, sin = (rows.index_select(0, at) for rows in (normed, state.cos, state.sin))
+        return rotate(layer.project(normed, 0, 1)[:, 0], cos, sin)
 
     def decode_step(self, embed: Tensor, position: int, kv: KVCache) -> Tensor:
         """One more token after the prompt.
@@ -254,22 +257,22 @@ class Decoder(nn.Module):
         x = embed
         for index, layer in enumerate(self.layers):
             qkv = layer.project(layer.input_norm(x), 0, 3)  # type: ignore[operator]
-            q, k = rotate(qkv[:, :2], cos[:, None], sin[:, None]).unbind(1)
-            kv.write(index, None, k.transpose(0, 1), qkv[:, 2].transpose(0, 1), start=position)
+            rotate_(qkv[:, :2], cos[:, None], sin[:, None])
+            kv.write(index, None, qkv[:, 1:], start=position)
             keys, values = kv.read(index, position + 1)
-            x = layer.finish(x, attend(q.transpose(0, 1), keys, values, None, is_causal=False))  # type: ignore[operator]
+            q = qkv[:, 0].transpose(0, 1)
+            x = layer.finish(x, attend(q, keys, values, None, is_causal=False))  # type: ignore[operator]
         return self.norm(x)
 
 
-def _store(kv: KVCache, layer: int, state: RowState, k: Tensor, v: Tensor) -> None:
-    """Write computed K/V [b, H, D] to their slots, and move those that are reused along with the context.
+def _store(kv: KVCache, layer: int, state: RowState, computed: Tensor) -> None:
+    """Write computed K/V [b, 2, H, D] to their slots, and move those that are reused along with the context.
 
     Not in the first layer: state, text and actions are not mixed in yet, and moving them there changed no error.
     """
-    k, v = k.transpose(0, 1), v.transpose(0, 1)
     if state.shift is None or layer == 0:
-        kv.write(layer, state.slots, k, v)
+        kv.write(layer, state.slots, computed)
         return
     before = state.shift.read(kv, layer)
-    kv.write(layer, state.slots, k, v)
+    kv.write(layer, state.slots, computed)
     state.shift.carry(kv, layer, before)
