@@ -1,7 +1,8 @@
 """Write the tables of results/bench/*.json into docs/benchmarks.md, so that no number there was typed.
 
     python scripts/bench_docs.py            after bench_latency.py or replay_speculation.py
-    python scripts/bench_docs.py --check    exit code 1 if the page is not what the files say
+    python scripts/bench_docs.py --check    exit code 1 if the page is not what the files say, or one is of weights
+                                            that no longer ship
 
 The part of the page between the two marker lines is replaced; the rest is prose.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -19,6 +21,7 @@ if __package__ in (None, ""):  # run from a checkout that is not installed
 from vlacache.bench.benchmark import SCHEMA_VERSION, Benchmark
 from vlacache.bench.command import one_line_errors
 from vlacache.bench.speculation import SpeculationReport
+from vlacache.models.factory import PACKAGED, checkpoint_id, shipped_models
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "results" / "bench"
@@ -39,6 +42,17 @@ def sections(folder: Path) -> list[str]:
             title = f"{bench.model.name} ({bench.model.checkpoint}) on {bench.machine['device']}"
             shown.append((0, file.name, section(title, bench.command, bench.date, bench.show())))
     return [text for _, _, text in sorted(shown)]
+
+
+def stale_files(folder: Path) -> list[str]:
+    """Files whose measurement, trace or episode is of other weights than the ones that ship now."""
+    now = {name: checkpoint_id(PACKAGED / name) for name in shipped_models()}
+    words = re.compile(rf"\b({'|'.join(now)})@[0-9a-f]{{12}}\b")
+    return [
+        file.name
+        for file in sorted(folder.glob("*.json"))
+        if any(use[0] != now[use[1]] for use in words.finditer(file.read_text()))
+    ]
 
 
 def section(title: str, command: str, date: str, table: str) -> str:
@@ -69,8 +83,11 @@ def main() -> int:
         now = PAGE.read_text()
         wanted = page(now, sections(RESULTS))
         if args.check:
-            print("up to date" if now == wanted else f"{PAGE.name} is not what {RESULTS.name}/ says")
-            return int(now != wanted)
+            stale = stale_files(RESULTS)
+            problems = [f"{PAGE.name} is not what {RESULTS.name}/ says"] if now != wanted else []
+            problems += [f"measured with weights that no longer ship: {', '.join(stale)}"] if stale else []
+            print("\n".join(problems) or "up to date")
+            return int(bool(problems))
         PAGE.write_text(wanted)
         print(f"{PAGE.name}: {wanted.count('## ') - now.count('## '):+d} sections")
     return 0

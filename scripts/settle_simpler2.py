@@ -82,17 +82,7 @@ def settle(case: dict[str, Any]) -> tuple[list[list[float]], list[float]]:
     import numpy as np
     import sapien.core as sapien
 
-    config = sapien.SceneConfig()
-    config.contact_offset = case["contact_offset"]
-    config.enable_tgs, config.enable_pcm = True, False
-    config.solver_iterations, config.solver_velocity_iterations = 25, 1
-    config.default_static_friction = config.default_dynamic_friction = 1.0
-    config.default_restitution = 0.0
-    scene = _engine().create_scene(config)
-    scene.set_timestep(1 / case["sim_hz"])
-    builder = scene.create_actor_builder()
-    builder.add_nonconvex_collision_from_file(case["stage"], _pose(case["stage_inner"]))
-    builder.build_static("arena").set_pose(_pose(case["stage_pose"]))
+    scene = _scene(case)
     bodies = [_add(scene, drop) for drop in case["drops"]]
     for body in bodies:
         body.set_damping(DAMPING, DAMPING)
@@ -118,6 +108,24 @@ def settle(case: dict[str, Any]) -> tuple[list[list[float]], list[float]]:
         phases.append(1.5)
         _wait(scene, 1.5, case)
     return [[float(x) for x in (*body.get_pose().p, *body.get_pose().q)] for body in bodies], phases
+
+
+def _scene(case: dict[str, Any]) -> Any:
+    """The stage alone, with the physics of the original environments."""
+    import sapien.core as sapien
+
+    config = sapien.SceneConfig()
+    config.contact_offset = case["contact_offset"]
+    config.enable_tgs, config.enable_pcm = True, False
+    config.solver_iterations, config.solver_velocity_iterations = 25, 1
+    config.default_static_friction = config.default_dynamic_friction = 1.0
+    config.default_restitution = 0.0
+    scene = _engine().create_scene(config)
+    scene.set_timestep(1 / case["sim_hz"])
+    builder = scene.create_actor_builder()
+    builder.add_nonconvex_collision_from_file(case["stage"], _pose(case["stage_inner"]))
+    builder.build_static("arena").set_pose(_pose(case["stage_pose"]))
+    return scene
 
 
 def _engine() -> Any:

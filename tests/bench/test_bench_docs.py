@@ -31,3 +31,11 @@ def test_tables_replace_what_stood_between_the_markers(script: ModuleType) -> No
 def test_a_page_without_its_markers_is_refused(script: ModuleType, text: str) -> None:
     with pytest.raises(ValueError, match="once each"):
         script.page(text.format(b=script.BEGIN, e=script.END), [])
+
+
+def test_no_file_is_of_weights_that_no_longer_ship(script: ModuleType, tmp_path: Path) -> None:
+    assert script.stale_files(script.RESULTS) == []
+    current = script.checkpoint_id(script.PACKAGED / "tiny_oft")
+    (tmp_path / "now.json").write_text(f'{{"checkpoint": "{current}", "other": "some_model@0123456789ab"}}')
+    (tmp_path / "old.json").write_text(f'{{"checkpoint": "{current}", "trace": "of tiny_oft@0123456789ab, task 0"}}')
+    assert script.stale_files(tmp_path) == ["old.json"]

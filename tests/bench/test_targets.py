@@ -11,12 +11,15 @@ from tests.bench.measured import measured, row
 from vlacache.bench.compare import Call, Measured, summarize
 from vlacache.bench.ladder import (
     DENSE,
+    KNOWN_DRAFTS,
     MAC_RATIO_ARM,
     SCRIPT,
+    SPECULATIVE,
+    WRONG_DRAFTS,
     build_rung,
 )
 from vlacache.bench.roofline import DeviceRates
-from vlacache.bench.targets import SPECULATIVE, Target, check_speculation, check_targets
+from vlacache.bench.targets import Target, check_speculation, check_targets
 from vlacache.models.factory import LoadedModel
 
 
@@ -60,21 +63,25 @@ def test_deciding_is_a_share_of_the_own_call() -> None:
 
 
 def test_speculation_is_judged_by_what_was_accepted() -> None:
-    """Calls without a draft (None) count for neither goal."""
+    """Calls without a draft (None) count for neither goal, nor do those of another acceptance than the arm is for."""
 
     def calls(total_ms: list[float], accepted: list[int | None]) -> Measured:
         stats = [
-            SimpleNamespace(total_ms=t, accepted_tokens=a, is_warmup=False)
+            SimpleNamespace(total_ms=t, accepted_tokens=a, is_warmup=False, decode_ms=60.0)
             for t, a in zip(total_ms, accepted, strict=True)
         ]
         return Measured([[Call(s, 0.0, None) for s in stats]])  # type: ignore[arg-type]
 
     arms = {
         DENSE: calls([100.0, 100.0, 100.0, 100.0, 100.0], [None] * 5),
-        SPECULATIVE: calls([1000.0, 40.0, 104.0, 110.0, 70.0], [None, 6, 0, 0, 3]),
+        SPECULATIVE: calls([1.0] * 5, [None, 6, 0, 0, 3]),
+        KNOWN_DRAFTS: calls([1000.0, 40.0, 40.0, 110.0, 70.0], [None, 6, 6, 0, 3]),
+        WRONG_DRAFTS: calls([1000.0, 40.0, 104.0, 110.0, 70.0], [None, 1, 0, 0, 3]),
     }
-    everything, nothing = check_speculation(arms, num_steps=6)
-    assert (everything.value, everything.met) == (2.5, True)
+    everything, nothing = check_speculation(arms, 6, "cuda")
+    assert (everything.value, everything.met) == (2.5, True) and "(2 calls)" in everything.name
     assert nothing.value == pytest.approx((100 / 104 + 100 / 110) / 2) and nothing.met is False
-    assert check_speculation({DENSE: arms[DENSE]}, 6) == []
-    assert check_speculation({**arms, SPECULATIVE: calls([9.0] * 5, [None] * 5)}, 6)[0].met is None
+    share, nothing_on_cpu = check_speculation(arms, 6, "cpu")
+    assert share.value == 2.5 / (100 / 40) and "(2.50x)" in share.name and nothing_on_cpu == nothing
+    assert check_speculation({DENSE: arms[DENSE]}, 6, "cuda") == []
+    assert check_speculation({**arms, KNOWN_DRAFTS: calls([9.0] * 5, [None] * 5)}, 6, "cuda")[0].met is None

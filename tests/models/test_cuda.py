@@ -92,12 +92,13 @@ def test_graphs_equal_eager(model: str, decode: str, cache: str) -> None:
     assert known[0] > 3 and known[1] == known[2]
 
 
-def test_cogacts_graphs_equal_eager(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cache", ["fixed_ratio", "adaptive", "official"])
+def test_cogacts_graphs_equal_eager(tmp_path: Path, cache: str) -> None:
     """The sampling, a graph of its own, behind a causal prefill; ten guided steps blow rounding up."""
     no_tf32()
     write_cogact_twin(tmp_path)
     config = ModelConfig("cogact", str(tmp_path), dtype="float32", device="cuda", unnorm_key="bridge_orig")
-    ours, eager = (arm(load_model(replace(config, runtime=r)), "fixed_ratio") for r in ("graphs", "eager"))
+    ours, eager = (arm(load_model(replace(config, runtime=r)), cache) for r in ("graphs", "eager"))
     for _ in range(2):
         ours.reset(0), eager.reset(0)
         for step in range(4):
@@ -125,7 +126,15 @@ def test_arms_that_share_the_graphs_memory_do_not_touch_each_other() -> None:
 @pytest.mark.parametrize(
     ("model", "cache", "waits"),
     # One transfer fetches the actions; a policy that reads attention fetches its entropies after that.
-    [("tiny_oft", "none", 1), ("tiny_oft", "fixed_ratio", 1), ("tiny_oft", "adaptive", 2), ("tiny_openvla", "none", 1)],
+    [
+        ("tiny_oft", "none", 1),
+        ("tiny_oft", "fixed_ratio", 1),
+        ("tiny_oft", "adaptive", 2),
+        ("tiny_oft", "paper", 2),
+        ("tiny_oft", "official", 2),
+        ("tiny_openvla", "none", 1),
+        ("tiny_openvla", "adaptive", 2),
+    ],
 )
 def test_nothing_waits_inside_a_call(model: str, cache: str, waits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = arm(on_gpu(model, "graphs"), cache)

@@ -213,3 +213,18 @@ def test_moving_reused_kv_counts_and_happens_under_full_attention_alone(config, 
     patches, width = 16 * len(config.views), model.model.config.decoder.shape.head_dim
     assert macs[1] - macs[0] == (64 * (32 * 2 * width + patches * (width + 1)) * 3 if shifts else 0)
     assert np.array_equal(*actions) is not shifts
+
+
+@pytest.mark.parametrize(("config", "answer"), [(TINY_OFT, 0), (TINY_OPENVLA, 7)])
+def test_a_prompt_longer_than_the_model_was_trained_for_is_refused(config, answer: int) -> None:
+    """With its answer, which OFT's prompt has in it already."""
+
+    def infer(max_tokens: int | None) -> int:
+        policy = CachedPolicy(loaded(replace(small(config), max_tokens=max_tokens)), build_cache_policy("none"))
+        policy.reset(0)
+        return policy.infer(observation()).stats.num_prompt_tokens
+
+    length = infer(None) + answer
+    assert infer(length) + answer == length
+    with pytest.raises(ValueError, match=rf"at most {length - 1} tokens .* got {length}, .*shorten it"):
+        infer(length - 1)

@@ -72,6 +72,7 @@ class Benchmark:
                 f"entropy read from 16 rows instead of all: {errors}",
                 "",
                 *(str(target) for target in self.targets),
+                *([] if self.targets else ["no goals: at a tiny twin's size launches decide, not work"]),
             ]
         )
 
@@ -185,7 +186,7 @@ def summarize_arms(
     targets: list[Target] = []
     if info.checkpoint != "random, tiny":
         targets = check_targets(rungs, rows, info.name, model.device.type)
-        targets += check_speculation(measured, model.config.num_action_tokens - 1)
+        targets += check_speculation(measured, model.config.num_action_tokens - 1, model.device.type)
     return list(rungs.values()), list(rows.values()), targets
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from vlacache.bench.arms import ReuseNothing, policy_arm
 from vlacache.bench.compare import Measured, paired_ratio
+from vlacache.bench.drafts import KnownDraftsPolicy, WrongDraftsPolicy, draft_arm
 from vlacache.bench.plain import PlainPolicy
 from vlacache.bench.roofline import FLOOR_STAGES, DeviceRates, StageCost, call_costs, floor_ms
 from vlacache.bench.trace import FittedTrace
@@ -42,12 +43,22 @@ def variant(key: str, value: object) -> str:
     return f"{DENSE}, {key}={value}"
 
 
+SPECULATIVE = variant("decode", "speculative")
+#: Its two ends, see ``vlacache.bench.drafts``.
+KNOWN_DRAFTS, WRONG_DRAFTS = f"{SPECULATIVE}, right drafts", f"{SPECULATIVE}, wrong drafts"
+
+
+def dense_names(variants: Sequence[tuple[str, Any]]) -> list[str]:
+    """The rungs without a cache that ``variants`` ask for."""
+    names = [variant(key, value) for key, value in variants]
+    return [*names, KNOWN_DRAFTS, WRONG_DRAFTS] if SPECULATIVE in names else names
+
+
 def arm_names(variants: Sequence[tuple[str, Any]] = ()) -> list[str]:
     """Names of ``build_arms``, known before there is a model (it leaves out the last where no reuse gives it)."""
     policies = [n for name in POLICIES for n in ([at_zero(name)] if name in AT_ZERO else []) + [name]]
     fixed = [f"fixed_ratio={ratio}" for ratio in FIXED_RATIOS]
-    dense = [variant(key, value) for key, value in variants]
-    return [SCRIPT, EAGER, DENSE, *dense, *policies, *fixed, MAC_RATIO_ARM]
+    return [SCRIPT, EAGER, DENSE, *dense_names(variants), *policies, *fixed, MAC_RATIO_ARM]
 
 
 def choose_names(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
@@ -84,6 +95,9 @@ def build_arms(
     }
     for key, value in variants:
         arms[variant(key, value)] = CachedPolicy(run_differently(loaded, {key: value}), build_cache_policy("none"))
+    if SPECULATIVE in arms:
+        arms[KNOWN_DRAFTS] = draft_arm(loaded, KnownDraftsPolicy)
+        arms[WRONG_DRAFTS] = draft_arm(loaded, WrongDraftsPolicy)
     for name in POLICIES:
         cache = build_cache_policy(name)
         assert isinstance(cache, ReusePolicy)

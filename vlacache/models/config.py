@@ -53,6 +53,10 @@ class TowerConfig:
         return side, side
 
 
+#: Of a prompt and its answer, as the published models were trained; a config.json may say another number.
+MAX_TOKENS = 2048
+
+
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
     """A Llama decoder. ``rms_eps`` and ``rope_theta`` come from the checkpoint, never from a default elsewhere."""
@@ -92,6 +96,7 @@ class VLAConfig:
         image_steps: from the rendered picture to ``image_size``, in order. gripper: rule for the last action entry.
         denoiser: sizes of the diffusion head, else None. robot: a SIMPLER robot whose
             rules make commands of the actions (rotation, gripper, CogACT's ensemble), else None.
+        max_tokens: the longest prompt with its answer that the model was trained for; None for no limit.
     """
 
     name: str
@@ -120,6 +125,7 @@ class VLAConfig:
     gripper: GripperRule = "as_is"
     denoiser: DiTConfig | None = None
     robot: RobotName | None = None
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         sizes = {(t.image_size, t.patch_size) for t in self.towers}

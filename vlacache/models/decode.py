@@ -81,6 +81,14 @@ class ActionDecoder:
         """A new episode: its first call has no draft."""
         self._draft = None
 
+    def next_draft(self) -> Tensor | None:
+        """What the call after this one drafts."""
+        return self.last_draft()
+
+    def last_draft(self) -> Tensor:
+        """int64[T - 1] of this call's answer."""
+        return self._tokens.ids[:-1].clone()
+
     @property
     def draft(self) -> Tensor | None:
         """int64[T - 1] ids to append to the next prompt: all but the last, whose row would verify nothing."""
@@ -115,7 +123,7 @@ class ActionDecoder:
                 "model.dtype=float32"
             )
         if self._speculative:
-            self._draft = self._tokens.ids[:-1].clone()
+            self._draft = self.next_draft()
         self.last_ids = ids
         return Answer(ids, accepted)
 

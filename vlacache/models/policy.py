@@ -6,7 +6,7 @@ import resource
 import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,9 +30,9 @@ from vlacache.models.factory import LoadedModel
 from vlacache.models.heads import TokenBinHead, count_foreign, detokenize
 from vlacache.models.postprocess import build_postprocess
 from vlacache.models.preprocess import frames_from_observation
+from vlacache.models.prompts import Prompts
 from vlacache.models.proprio import normalized_state, proprio_from_observation
 from vlacache.models.runtime import Runtime, build_runtime
-from vlacache.models.tokenizer import prompt_text
 from vlacache.types import ActionChunk, ActionSpec, CacheTrace, InferenceStats, Observation
 
 
@@ -42,7 +42,10 @@ class CachedPolicy:
     Attributes:
         name, weights, action_spec, cameras, num_open_loop_steps: see ``vlacache.types.Policy``.
         session: the cache state of the running episode. runtime: how its calls are launched.
+        decoder_class: what makes tokens of hidden states; the benchmark has others, whose drafts are made up.
     """
+
+    decoder_class: ClassVar[type[ActionDecoder]] = ActionDecoder
 
     def __init__(self, loaded: LoadedModel, cache: CachePolicy) -> None:
         self.loaded = loaded
@@ -60,10 +63,10 @@ class CachedPolicy:
         )
         self._is_first_call = True
         self._has_warned = False
-        self._prompts: dict[str, Tensor] = {}
+        self._prompts = Prompts(loaded.model, loaded.tokenizer)
         self._head_rows_of: dict[tuple[TokenLayout, int], Tensor] = {}
         self.runtime: Runtime = build_runtime(loaded.runtime, loaded.model)
-        self._decoder = ActionDecoder(
+        self._decoder = self.decoder_class(
             loaded.model, self.runtime.decode_token, speculative=loaded.decode == "speculative"
         )
         self._postprocess = build_postprocess(self._model.config)
@@ -78,7 +81,7 @@ class CachedPolicy:
     @property
     def resolved_cache(self) -> dict[str, Any]:
         """The cache policy's numbers as they apply to this model (for the run record)."""
-        layout = self._model.layout(len(self._text_ids("pick up the black bowl").tolist()))
+        layout = self._model.layout(len(self._prompts.ids("pick up the black bowl").tolist()))
         return self.cache.resolve(layout, self.loaded.info.num_layers)
 
     def reset(self, seed: int) -> None:
@@ -143,15 +146,7 @@ class CachedPolicy:
         if config.proprio_dim is not None:
             raw = proprio_from_observation(observation, config.proprio_dim)
             proprio = normalized_state(config, raw).to(self._device, non_blocking=True)
-        return frames, self._text_ids(observation.instruction), proprio
-
-    def _text_ids(self, instruction: str) -> Tensor:
-        if not isinstance(instruction, str):
-            raise ValueError(f"instruction: expected words, got {instruction!r}")
-        if instruction not in self._prompts:
-            ids = self.loaded.tokenizer.encode(prompt_text(self._model.config.prompt, instruction))
-            self._prompts[instruction] = torch.tensor(ids, device=self._device)
-        return self._prompts[instruction]
+        return frames, self._prompts.ids(observation.instruction), proprio
 
     def _ask(self, observation: Observation, frames: Tensor, layout: TokenLayout) -> None:
         config = self._model.config

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlacache.core.layout import REFERENCE_LAYERS
-from vlacache.models.config import DecoderConfig, GripperRule, ImageStep, TowerConfig, VLAConfig
+from vlacache.models.config import MAX_TOKENS, DecoderConfig, GripperRule, ImageStep, TowerConfig, VLAConfig
 from vlacache.models.fields import Fields, is_integer, numbers, read_fields
 from vlacache.models.robots import robot_of
 from vlacache.models.statistics import read_bounds, read_statistics, select_statistics
@@ -110,6 +110,7 @@ def openvla_config(
         vocab_padding=data.integer("pad_to_multiple_of", 64, least=0),
         image_steps=image_steps,
         gripper=gripper,
+        max_tokens=data.integer("llm_max_length", MAX_TOKENS, least=1),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlacache.core.layout import REFERENCE_LAYERS
 from vlacache.models.cogact.dit import DIT_SIZES, DiTConfig
-from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
+from vlacache.models.config import MAX_TOKENS, DecoderConfig, TowerConfig, VLAConfig
 from vlacache.models.fields import Fields, read_fields
 from vlacache.models.published import TOWERS, tower_from_sizes
 from vlacache.models.robots import Robot
@@ -52,6 +52,7 @@ class CogACTSizes:
             image_steps=("bicubic",),
             denoiser=self.denoiser,
             robot=robot.name,
+            max_tokens=MAX_TOKENS,
         )
 
 
