@@ -15,7 +15,6 @@ come from a trace (scripts/record_cache_trace.py), because attention of random w
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -41,7 +40,7 @@ from vlacache.bench.trace import DEFAULT_TRACE, AttentionTrace
 from vlacache.models.factory import LoadedModel
 
 #: Options that make another measurement, so that their results lie in files of their own.
-NAMED = ("dtype", "option", "episode", "trace", "compare", "still", "arms", "calls")
+NAMED = ("dtype", "option", "episode", "trace", "compare", "arms", "calls")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,7 +53,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", action="append", default=[], metavar="KEY=VALUE", help="one more dense rung, so run"
     )
-    parser.add_argument("--still", action="store_true", help="the first picture at every call: every draft is accepted")
     parser.add_argument("--arms", default=None, help="comma separated; default: all")
     parser.add_argument("--calls", type=at_least(2), default=None, help="at most so many policy calls, from the start")
     parser.add_argument("--repeats", type=at_least(1), default=20, help="timed repetitions of the episode")
@@ -86,12 +84,10 @@ def run(args: argparse.Namespace) -> Benchmark:
     loaded = build_model(args, ladder_memory(len(arms), has_maps=SCRIPT in arms))
     trace = choose_trace(args.trace, loaded)
     observations = episode.observations(loaded.num_open_loop_steps, loaded.info.views)[: args.calls]
-    if args.still:
-        observations = [dataclasses.replace(observations[0], step=other.step) for other in observations]
     return run_benchmark(
         loaded,
         observations,
-        episode=f"{episode.source}{', first picture only' if args.still else ''}",
+        episode=episode.source,
         trace=trace,
         repeats=args.repeats,
         only=only,

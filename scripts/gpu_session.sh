@@ -44,8 +44,7 @@ step test_cuda 210 "$PYTHON" -m pytest -q -m gpu tests/models/test_cuda.py tests
 bench tiny_oft 45 --repeats 5
 bench openvla_oft 240 --model openvla_oft --random-weights --repeats 20
 bench openvla 240 --model openvla --random-weights --calls 20 --repeats 5
-bench openvla_speculative 150 --model openvla --random-weights --compare decode=speculative --arms dense --calls 20
-bench openvla_still 150 --model openvla --random-weights --compare decode=speculative --arms dense --calls 20 --still
+bench openvla_speculative 200 --model openvla --random-weights --compare decode=speculative --arms dense --calls 20
 bench cogact 240 --model cogact --random-weights --calls 20 --repeats 10
 bench openvla_oft_runtime 120 --model openvla_oft --random-weights --compare runtime=eager --arms dense
 bench tiny_openvla 60 --model tiny_openvla --calls 20 --repeats 5

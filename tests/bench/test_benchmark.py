@@ -170,7 +170,6 @@ def test_results_are_named_by_model_and_device(repo_root: Path, twins: dict[str,
     names = {
         "openvla": (info, plain), "openvla_random_7b": (random, plain),
         "openvla_untrained": (replace(info, weights="untrained"), plain),
-        "openvla_compare_decode_speculative_still": (info, ["--compare", "decode=speculative", "--still"]),
         "openvla_compare_decode_speculative": (info, ["--compare", "decode=speculative"]),
         "openvla_arms_dense_adaptive": (info, ["--arms", "dense,adaptive"]),
         "openvla_calls_20": (info, ["--calls", "20"]), "openvla_dtype_float32": (info, ["--dtype", "float32"]),
