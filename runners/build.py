@@ -113,6 +113,19 @@ def check_robot(config: RunConfig) -> None:
         )
 
 
+def check_model(config: RunConfig) -> None:
+    """Refuse, for a dry run, a model that the run itself would refuse; nothing is loaded or downloaded.
+
+    Raises:
+        ValueError, FileNotFoundError: as for the run. Not found out: the memory of the device, what a hub has, tensors.
+    """
+    if config.model.name in ("expert", "replay"):
+        return
+    from vlacache.models.checking import check_model as check
+
+    check(model_request(config, resolve_device(config.device)))
+
+
 #: Models that can act on a SIMPLER robot, given the statistics of its data.
 SIMPLER_MODELS: tuple[str, ...] = ("cogact", "openvla")
 

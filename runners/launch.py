@@ -17,6 +17,7 @@ from runners.build import (
     accelerator_name,
     build_arms,
     build_observers,
+    check_model,
     check_robot,
     resolve_device,
     seed_everything,
@@ -81,6 +82,7 @@ def _launch(run: ComposedRun, words: Sequence[str]) -> Path | None:
     known = make_record(run, simulator, _accelerator(config))
     if config.runner.dry_run:
         check_continued(RESULTS / (config.run_id or ""), known)
+        check_model(config)
         print(describe_plan(config, plan, RESULTS, device=known.device))
         return None
     shared = None if config.runner.shared_baseline is None else RESULTS / config.runner.shared_baseline

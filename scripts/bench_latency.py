@@ -28,6 +28,7 @@ from vlacache.bench.command import (
     at_least,
     build_model,
     check_device,
+    check_output,
     one_line_errors,
     parse_variants,
     shown_command,
@@ -61,11 +62,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def choose_trace(choice: str, loaded: LoadedModel) -> AttentionTrace | None:
-    """The trace of the command line; ``auto`` takes the repo's for untrained weights, where there is one."""
+def choose_trace(choice: str, loaded: LoadedModel, episode: str) -> AttentionTrace | None:
+    """The trace of the command line; ``auto`` takes the repo's for untrained weights, where there is one.
+
+    Raises:
+        ValueError: ``auto``, and the repo's trace is of another episode than ``episode``.
+    """
     if choice == "none" or (choice == "auto" and (loaded.info.weights != "untrained" or not DEFAULT_TRACE.is_file())):
         return None
-    return AttentionTrace.load(DEFAULT_TRACE if choice == "auto" else Path(choice))
+    trace = AttentionTrace.load(DEFAULT_TRACE if choice == "auto" else Path(choice))
+    if choice == "auto" and trace.source.episode != episode:
+        raise ValueError(
+            f"--trace: expected one of the episode ({episode}), the repository's is of {trace.source.episode}; record "
+            "one with scripts/record_cache_trace.py, or name a file, or none"
+        )
+    return trace
 
 
 def default_output(benchmark: Benchmark, args: argparse.Namespace) -> Path:
@@ -82,8 +93,13 @@ def run(args: argparse.Namespace) -> Benchmark:
     arms = choose_names(arm_names(variants), only)
     episode = RecordedEpisode.load(args.episode)
     loaded = build_model(args, ladder_memory(len(arms), has_maps=SCRIPT in arms))
-    trace = choose_trace(args.trace, loaded)
+    trace = choose_trace(args.trace, loaded, episode.source)
     observations = episode.observations(loaded.num_open_loop_steps, loaded.info.views)[: args.calls]
+    print(
+        f"measuring {len(arms)} arms of {loaded.info.name} on {args.device}: {len(observations)} calls each, "
+        f"{args.warmup} + {args.repeats} times",
+        flush=True,
+    )
     return run_benchmark(
         loaded,
         observations,
@@ -101,6 +117,7 @@ def main() -> None:
     """Measure, print, write."""
     args = build_parser().parse_args()
     with one_line_errors():
+        check_output(args.output)
         benchmark = run(args)
         print(benchmark.show())
         output = args.output or default_output(benchmark, args)

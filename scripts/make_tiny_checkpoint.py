@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from vlacache.bench.command import one_line_errors
 from vlacache.models.cogact.twin import write_cogact_twin
 from vlacache.models.twin import write_openvla_twin
 
@@ -26,10 +27,11 @@ def main() -> None:
     """Parse the command line and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, choices=sorted(WRITERS))
-    parser.add_argument("--output", required=True, type=Path, help="folder; made if need be")
+    parser.add_argument("--output", required=True, type=Path, help="folder: new, empty, or an earlier twin's")
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     options = parser.parse_args()
-    WRITERS[options.model](options.output, seed=options.seed)
+    with one_line_errors():
+        WRITERS[options.model](options.output, seed=options.seed)
     size = sum(file.stat().st_size for file in options.output.rglob("*") if file.is_file())
     print(f"{options.output}: {options.model} twin, {size / 2**20:.1f} MiB, untrained")
 

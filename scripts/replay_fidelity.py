@@ -26,7 +26,9 @@ from vlacache.bench.benchmark import today
 from vlacache.bench.command import (
     add_model_options,
     at_least,
+    at_least_zero,
     build_model,
+    check_output,
     one_line_errors,
     parse_cache,
     shown_command,
@@ -78,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", nargs="+", default=list(CACHES), help="names, or name:key=value,key=value")
     parser.add_argument("--episodes", nargs="+", type=Path, default=[DEFAULT_EPISODE], help="files or folders")
     parser.add_argument("--calls", type=at_least(1), default=None, help="at most so many policy calls of an episode")
-    parser.add_argument("--tolerance", type=float, default=0.01, help="a call beyond it has diverged")
+    parser.add_argument("--tolerance", type=at_least_zero, default=0.01, help="a call beyond it has diverged")
     parser.add_argument("--output", type=Path, default=None, help="JSON; default: results/fidelity/<model>.json")
     return parser
 
@@ -87,6 +89,7 @@ def main() -> int:
     """Replay, print, write; 1 if a cache is broken."""
     args = build_parser().parse_args()
     with one_line_errors():
+        check_output(args.output)
         episodes = load_episodes(args.episodes)
         loaded = build_model(args)
         results, checks = run(loaded, args.cache, episodes, args.calls, args.tolerance)

@@ -23,6 +23,7 @@ from vlacache.bench.command import (
     at_least,
     build_model,
     check_device,
+    check_output,
     one_line_errors,
     parse_cache,
     shown_command,
@@ -75,6 +76,7 @@ def main() -> int:
     """Replay, print, write; 1 if speculation changed an answer in float32."""
     args = build_parser().parse_args()
     with one_line_errors():
+        check_output(args.output)
         report = run(args)
         print(report.show())
         output = args.output or default_output(report, args)

@@ -15,6 +15,7 @@ from vlacache.bench.ladder import DENSE, EAGER, SCRIPT, arm_names, build_arms, c
 from vlacache.bench.memory import ladder_memory
 from vlacache.bench.random_weights import random_config, random_model
 from vlacache.models.decoder import Decoder
+from vlacache.models.factory import LoadedModel
 
 SCRIPTS = ("bench_latency", "replay_fidelity", "record_cache_trace")
 GIB = 2**30
@@ -148,3 +149,35 @@ def test_arms_are_known_before_there_is_a_model(episode) -> None:
     assert set(arm_names(variants)) - set(names) <= {"fixed_MACs/1.5"}
     assert choose_names(names, [SCRIPT]) == [SCRIPT, DENSE, "dense, num_open_loop_steps=1"]
     assert choose_names(names, None) == names and EAGER in names
+
+
+@pytest.mark.parametrize("name", ["bench_latency", "replay_fidelity", "replay_speculation"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    repo_root: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load_script(repo_root, name)
+    monkeypatch.setattr(script, "build_model", lambda *args: pytest.fail("a model was built"))
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path, tmp_path / "file" / "x.json"):
+        monkeypatch.setattr("sys.argv", [name, "--output", str(output)])
+        assert "expected a file to write" in failed(script, capsys)
+
+
+@pytest.mark.parametrize("word", ["nan", "-1", "inf", "much"])
+def test_a_tolerance_is_a_finite_number(
+    repo_root: Path, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["replay_fidelity", "--tolerance", word])
+    with pytest.raises(SystemExit):
+        load_script(repo_root, "replay_fidelity").main()
+    assert f"expected a finite number of at least 0, got '{word}'" in capsys.readouterr().err
+
+
+def test_the_trace_of_another_episode_is_not_taken_by_itself(repo_root: Path, twins: dict[str, LoadedModel]) -> None:
+    script = load_script(repo_root, "bench_latency")
+    source = script.RecordedEpisode.load().source
+    trace = script.choose_trace("auto", twins["openvla_oft"], source)
+    assert trace is not None and trace.source.episode == source
+    with pytest.raises(ValueError, match="expected one of the episode \\(another\\)"):
+        script.choose_trace("auto", twins["openvla_oft"], "another")
+    assert script.choose_trace(str(script.DEFAULT_TRACE), twins["openvla_oft"], "another") is not None

@@ -52,6 +52,19 @@ def test_the_gain_is_that_of_the_worst_arm_and_idle_ones_are_named(twins: dict[s
     assert (target.value, target.met) == (0.7, False)
 
 
+def test_deciding_is_judged_by_policies_that_decided() -> None:
+    """One that never reuses backs off and hardly decides: a limit of 3 % would look reached."""
+    rows = {
+        "adaptive": replace(row(0.9), decide_share=0.05, cached_calls=0.8),
+        "static": replace(row(0.9), decide_share=0.02, cached_calls=0.8),
+        "paper": replace(row(0.9), decide_share=0.2, cached_calls=0.0),
+    }
+    target = check_targets({}, rows, "tiny_oft", "cpu")[0]
+    assert (target.value, target.met) == (0.05, True)
+    assert target.name.endswith("worst policy (adaptive; no cached call, left out: paper)")
+    assert check_targets({}, {"paper": rows["paper"]}, "tiny_oft", "cpu")[0].met is None
+
+
 def test_deciding_is_a_share_of_the_own_call() -> None:
     """Of the calls that reused something: not of the dense ones between them, which would make it look small."""
     dense = measured([50.0, 100.0, 50.0], ["policy_none"] * 3)

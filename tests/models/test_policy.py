@@ -228,3 +228,16 @@ def test_a_prompt_longer_than_the_model_was_trained_for_is_refused(config, answe
     assert infer(length) + answer == length
     with pytest.raises(ValueError, match=rf"at most {length - 1} tokens .* got {length}, .*shorten it"):
         infer(length - 1)
+
+
+def test_ids_of_another_vocabulary_are_refused() -> None:
+    """A lookup beyond the table would end a CUDA process."""
+
+    class Foreign:
+        def encode(self, text: str) -> list[int]:
+            return [1, 40000]
+
+    policy = CachedPolicy(replace(loaded(small(TINY_OFT)), tokenizer=Foreign()), build_cache_policy("none"))
+    policy.reset(0)
+    with pytest.raises(ValueError, match=r"ids below 768 .*, got 40000; it belongs to another model"):
+        policy.infer(observation())

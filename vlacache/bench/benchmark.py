@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ from vlacache.models.policy import CachedPolicy
 from vlacache.types import Observation, Policy
 
 SCHEMA_VERSION = 4
+#: Patches a view of the twins that stand in for published files in tests: launching takes longer than computing there.
+TWIN_PATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -178,13 +181,13 @@ def chosen_arms(
 def summarize_arms(
     loaded: LoadedModel, measured: dict[str, Measured], rates: DeviceRates
 ) -> tuple[list[Rung], list[Row], list[Target]]:
-    """Both tables and the goals; a twin of the tiny size is held to none of a 7B model's."""
+    """Both tables and the goals; a twin with ``TWIN_PATCHES`` a view is held to none."""
     model, info = loaded.model, loaded.info
     rungs = {name: build_rung(name, measured, model, rates) for name in measured}
     cached = [name for name in measured if name not in (SCRIPT, EAGER)]
     rows = {name: summarize(name, measured[name], measured[DENSE]) for name in cached}
     targets: list[Target] = []
-    if info.checkpoint != "random, tiny":
+    if math.prod(info.grid) > TWIN_PATCHES:
         targets = check_targets(rungs, rows, info.name, model.device.type)
         targets += check_speculation(measured, model.config.num_action_tokens - 1, model.device.type)
     return list(rungs.values()), list(rows.values()), targets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import math
 import re
 import shlex
 import sys
@@ -60,6 +61,27 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(word)
 
     return count
+
+
+def at_least_zero(word: str) -> float:
+    """The ``type`` of an argument that is a tolerance: a finite number of at least 0, else argparse's error."""
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {word!r}")
+    return number
+
+
+def check_output(path: Path | None) -> None:
+    """Refuse a file that could not be written, before what is to stand in it is measured.
+
+    Raises:
+        ValueError: a folder, or a path through a file.
+    """
+    if path is not None and (path.is_dir() or any(parent.is_file() for parent in path.parents)):
+        raise ValueError(f"--output: expected a file to write, got {path}, which is a folder or lies in a file")
 
 
 def check_device(word: str) -> torch.device:

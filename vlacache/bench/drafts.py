@@ -9,9 +9,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from vlacache.core.policies import build_cache_policy
-from vlacache.models.decode import ActionDecoder
+from vlacache.models.decode import ActionDecoder, DecodeToken
 from vlacache.models.factory import LoadedModel, run_differently
+from vlacache.models.heads import TokenBinHead
 from vlacache.models.policy import CachedPolicy
+from vlacache.models.prismatic import VLAModel
 
 
 class KnownDrafts(ActionDecoder):
@@ -21,12 +23,13 @@ class KnownDrafts(ActionDecoder):
     few are refused all the same.
     """
 
-    _answers: dict[int, Tensor]
-    _call: int
+    def __init__(self, model: VLAModel, step: DecodeToken, *, speculative: bool) -> None:
+        super().__init__(model, step, speculative=speculative)
+        self._answers: dict[int, Tensor] = {}
+        self._call = 0
 
     def reset(self) -> None:
         """A new episode, the same one as before."""
-        self._answers = getattr(self, "_answers", {})
         self._call = 0
         self._draft = self._answers.get(0)
 
@@ -42,10 +45,10 @@ class WrongDrafts(ActionDecoder):
 
     def next_draft(self) -> Tensor:
         """Action tokens, all of another value."""
-        config = self._model.config
-        first = config.num_tokens - config.num_action_bins
-        bins = self.last_draft() - first
-        return first + (bins + config.num_action_bins // 2) % config.num_action_bins
+        head = self._model.head
+        assert isinstance(head, TokenBinHead)
+        first = head.first_bin()
+        return first + (self.last_draft() - first + head.num_bins // 2) % head.num_bins
 
 
 class KnownDraftsPolicy(CachedPolicy):

@@ -100,6 +100,16 @@ def _prefill_targets(rows: Mapping[str, Row]) -> list[Target]:
     ]
 
 
+def _decide_target(rows: Mapping[str, Row], limit: float) -> Target:
+    """Share of the worst policy's call; one that reused nothing hardly ever decided, because it backed off."""
+    shares = {name: rows[name].decide_share for name in POLICIES if name in rows and rows[name].cached_calls > 0}
+    idle = [name for name in POLICIES if name in rows and name not in shares]
+    worst = max(shares, key=shares.__getitem__, default=None)
+    left_out = f"; no cached call, left out: {', '.join(idle)}" if idle else ""
+    what = f"deciding, share of its own call, worst policy ({worst}{left_out})"
+    return Target(what, None if worst is None else shares[worst], limit, True)
+
+
 def _gain_target(rungs: Mapping[str, Rung], rows: Mapping[str, Row]) -> Target:
     """Share of the gain that the floor allows, at the worst policy or fixed ratio; names those that never reused."""
     arms = [name for name in rungs if name in rows and (name in POLICIES or name.startswith("fixed"))]
@@ -112,8 +122,7 @@ def _gain_target(rungs: Mapping[str, Rung], rows: Mapping[str, Row]) -> Target:
 
 def check_targets(rungs: Mapping[str, Rung], rows: Mapping[str, Row], model: str, device_type: str) -> list[Target]:
     """The goals that apply to this model and device."""
-    decide = max((rows[name].decide_share for name in POLICIES if name in rows), default=None)
-    shared = [Target("deciding, share of its own call, worst policy", decide, MAX_DECIDE_SHARE[device_type], True)]
+    shared = [_decide_target(rows, MAX_DECIDE_SHARE[device_type])]
     if device_type == "cpu":
         return [*shared, *_prefill_targets(rows)]
     script, dense = rungs.get(SCRIPT), rungs.get(DENSE)

@@ -14,8 +14,9 @@ from vlacache.core.layout import TokenLayout
 from vlacache.core.relevance import relevance_scores
 from vlacache.core.schedule import row_entropies
 
-#: Row sums of powers of two that are trusted: the largest term is far from both ends of bfloat16's range.
-_LEAST_SUM, _LARGEST_SUM = 2.0**-60, 2.0**120
+#: Row sums of powers of two that are trusted: the largest term is far from both ends of bfloat16's range, also when it
+#: is multiplied with a value before the division.
+_LEAST_SUM, _LARGEST_SUM = 2.0**-60, 2.0**60
 #: Up to so many query rows torch's kernel beats the products, whose fixed cost is the greater one (decision 011).
 _FEW_ROWS = 8
 

@@ -146,7 +146,15 @@ def numbers(value: Any, count: int, where: str) -> tuple[float, ...]:
 
 def is_number(value: Any) -> bool:
     """A finite number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # A whole number of 400 digits is none for a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and _fits(value)
+
+
+def _fits(value: float) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
 def is_integer(value: Any) -> bool:

@@ -36,11 +36,24 @@ def find_checkpoint(
         FileNotFoundError: no such folder, and not a hub id. ValueError: a revision that is missing, not pinned or out
             of place. RuntimeError: the hub cannot be reached, or has no such repository or revision.
     """
+    folder = local_folder(checkpoint, revision)
+    if folder is not None:
+        return CheckpointFolder(folder, f"{folder.resolve().name}@{fingerprint(folder, patterns, ignore)}")
+    assert revision is not None  # of a hub id
+    return CheckpointFolder(_download(checkpoint, revision, patterns, ignore), f"{checkpoint}@{revision[:12]}")
+
+
+def local_folder(checkpoint: str, revision: str | None) -> Path | None:
+    """The folder that ``checkpoint`` names, or None for a hub id with its revision; nothing is downloaded.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``find_checkpoint``.
+    """
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():
         if revision is not None:
             raise ValueError(f"model.revision: only for hub ids, got {revision!r} with the folder {folder.name}")
-        return CheckpointFolder(folder, f"{folder.resolve().name}@{fingerprint(folder, patterns, ignore)}")
+        return folder
     if not _HUB_ID.fullmatch(checkpoint) or checkpoint.startswith("."):
         raise FileNotFoundError(f"model.checkpoint: expected a folder or a hub id 'owner/name', got {checkpoint!r}")
     if revision is None or not _COMMIT.fullmatch(revision):
@@ -48,7 +61,7 @@ def find_checkpoint(
             f"model.revision: expected the commit hash (40 hex digits) of {checkpoint} on the hub, got {revision!r}; "
             "a branch moves, so results could not be reproduced"
         )
-    return CheckpointFolder(_download(checkpoint, revision, patterns, ignore), f"{checkpoint}@{revision[:12]}")
+    return None
 
 
 def fingerprint(folder: Path, patterns: Sequence[str], ignore: Sequence[str] = ()) -> str:

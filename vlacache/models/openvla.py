@@ -104,7 +104,7 @@ def open_weights(folder: Path, name: str) -> WeightFiles:
     """The shards, for OFT with its action head and proprio projector.
 
     Raises:
-        ValueError: a head where none belongs, or not exactly one of each.
+        ValueError: a head where none belongs, not exactly one of each, of different steps, or files of another variant.
     """
     files = open_safetensors(folder)
     heads = sorted(folder.glob("action_head--*_checkpoint.pt"))
@@ -119,6 +119,18 @@ def open_weights(folder: Path, name: str) -> WeightFiles:
                 f"{folder.name}: expected exactly one {kind}--<step>_checkpoint.pt, got {[f.name for f in found]}; "
                 "OpenVLA without OFT's files is model=openvla"
             )
+    others = sorted(set(folder.glob("*_checkpoint.pt")) - {heads[0], projectors[0]})
+    if others:
+        raise ValueError(
+            f"{folder.name}: expected an action head and a proprio projector, got {[f.name for f in others]} too; "
+            "OFT's variants with FiLM or a diffusion head are other models, which are not supported"
+        )
+    steps = {file.name.removesuffix("_checkpoint.pt").rpartition("--")[2] for file in (heads[0], projectors[0])}
+    if len(steps) != 1:
+        raise ValueError(
+            f"{folder.name}: expected action head and proprio projector of the same step, got {heads[0].name} and "
+            f"{projectors[0].name}"
+        )
     return files | open_torch(heads[0]).prefixed(_HEAD) | open_torch(projectors[0]).prefixed(_PROPRIO)
 
 

@@ -21,15 +21,25 @@ class Prompts:
         """int64[T], BOS first.
 
         Raises:
-            ValueError: no words, or a prompt and answer longer than the model was trained for.
+            ValueError: no words, ids outside the model's vocabulary, or a prompt and answer longer than it was trained
+                for.
         """
         if not isinstance(instruction, str):
             raise ValueError(f"instruction: expected words, got {instruction!r}")
         if instruction not in self._known:
             ids = self._tokenizer.encode(prompt_text(self._model.config.prompt, instruction))
+            self._refuse_foreign(ids)
             self._refuse_long(instruction, len(ids))
             self._known[instruction] = torch.tensor(ids, device=self._model.device)
         return self._known[instruction]
+
+    def _refuse_foreign(self, ids: list[int]) -> None:
+        num_ids = self._model.embed.num_embeddings
+        if max(ids) >= num_ids:
+            raise ValueError(
+                f"tokenizer: expected ids below {num_ids} (the vocabulary of {self._model.config.name}), got "
+                f"{max(ids)}; it belongs to another model"
+            )
 
     def _refuse_long(self, instruction: str, num_ids: int) -> None:
         config = self._model.config

@@ -21,8 +21,8 @@ def proprio_from_observation(observation: Observation, proprio_dim: int) -> Tens
         ValueError: no proprio, a wrong size, or numbers that are not finite.
     """
     values = observation.proprio
-    if values is None or values.shape != (proprio_dim,):
-        got = "None" if values is None else f"shape {values.shape}"
+    if not isinstance(values, np.ndarray) or values.shape != (proprio_dim,):
+        got = f"shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise ValueError(f"proprio: expected float32[{proprio_dim}], got {got}; this model needs the robot's state")
     if not np.all(np.isfinite(values)):
         raise ValueError(f"proprio: expected finite numbers, got {values.tolist()}")

@@ -96,7 +96,17 @@ def openvla_config(
     image_steps: tuple[ImageStep, ...],
     gripper: GripperRule,
 ) -> VLAConfig:
-    """OpenVLA of any size, without statistics."""
+    """OpenVLA of any size, without statistics.
+
+    Raises:
+        ValueError: a vocabulary without room for the bins.
+    """
+    bins, padding = data.integer("n_action_bins", 256, least=2), data.integer("pad_to_multiple_of", 64, least=0)
+    if bins + padding > decoder.vocab_size:
+        raise ValueError(
+            f"{data.where}: expected n_action_bins and pad_to_multiple_of within the vocabulary of "
+            f"{decoder.vocab_size}, got {bins} and {padding}"
+        )
     return VLAConfig(
         name="openvla",
         views=VIEWS["openvla"],
@@ -106,8 +116,8 @@ def openvla_config(
         causal=True,
         head="token_bins",
         chunk_length=1,
-        num_action_bins=data.integer("n_action_bins", 256, least=2),
-        vocab_padding=data.integer("pad_to_multiple_of", 64, least=0),
+        num_action_bins=bins,
+        vocab_padding=padding,
         image_steps=image_steps,
         gripper=gripper,
         max_tokens=data.integer("llm_max_length", MAX_TOKENS, least=1),
@@ -185,12 +195,17 @@ def read_decoder(config: Fields) -> DecoderConfig:
         rms_eps=text.positive("rms_norm_eps", 1e-6),
         rope_theta=text.positive("rope_theta", 10000.0),
     )
-    if decoder.hidden_size % (2 * heads):
+    check_heads(decoder, text.where)
+    return decoder
+
+
+def check_heads(decoder: DecoderConfig, where: str) -> None:
+    """Raise ``ValueError`` where heads do not divide the width, or RoPE has no pairs to turn."""
+    if decoder.hidden_size % (2 * decoder.num_heads):
         raise ValueError(
-            f"{text.where}: hidden_size: expected a multiple of 2 x num_attention_heads ({2 * heads}), got "
+            f"{where}: hidden_size: expected a multiple of 2 x num_attention_heads ({2 * decoder.num_heads}), got "
             f"{decoder.hidden_size}"
         )
-    return decoder
 
 
 def read_towers(folder: Path, config: Fields, sizes: Path | None = None) -> tuple[TowerConfig, ...]:
@@ -251,12 +266,13 @@ def _pixel_constants(processor: Fields, count: int) -> list[tuple[Triple, Triple
     if processor.data.get("tvf_normalize_params"):
         entries = processor.items("tvf_normalize_params", count)
         each = [Fields.of(e, f"{processor.where}: tvf_normalize_params: {i}") for i, e in enumerate(entries)]
-        return [(_triple(own.numbers("mean", 3)), _triple(own.numbers("std", 3))) for own in each]
+        return [(_triple(own.numbers("mean", 3)), _spread(own.numbers("std", 3), own.where)) for own in each]
     means, stds = (
         [numbers(own, 3, f"{processor.where}: {key}: {i}") for i, own in enumerate(processor.items(key, count))]
         for key in ("means", "stds")
     )
-    return [(_triple(mean), _triple(std)) for mean, std in zip(means, stds, strict=True)]
+    where = f"{processor.where}: stds"
+    return [(_triple(mean), _spread(std, where)) for mean, std in zip(means, stds, strict=True)]
 
 
 Triple = tuple[float, float, float]
@@ -265,6 +281,13 @@ Triple = tuple[float, float, float]
 def _triple(values: tuple[float, ...]) -> Triple:
     first, second, third = values
     return first, second, third
+
+
+def _spread(values: tuple[float, ...], where: str) -> Triple:
+    """Standard deviations, which pixels are divided by."""
+    if min(values) <= 0:
+        raise ValueError(f"{where}: std: expected numbers above 0, got {list(values)}")
+    return _triple(values)
 
 
 def tower_from_sizes(sizes: Fields) -> TowerConfig:
@@ -296,4 +319,4 @@ def tower_from_sizes(sizes: Fields) -> TowerConfig:
     )
     if "mean" not in sizes and "std" not in sizes:
         return tower
-    return replace(tower, mean=_triple(sizes.numbers("mean", 3)), std=_triple(sizes.numbers("std", 3)))
+    return replace(tower, mean=_triple(sizes.numbers("mean", 3)), std=_spread(sizes.numbers("std", 3), sizes.where))

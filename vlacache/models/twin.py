@@ -17,7 +17,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 
 from vlacache.models.config import DecoderConfig, TowerConfig, VLAConfig
-from vlacache.models.fields import Fields
+from vlacache.models.fields import Fields, read_json
 from vlacache.models.published import LIBERO_STEPS, TOWERS_FILE, UNTRAINED_KEY, oft_config, openvla_config
 from vlacache.models.published_keys import Shapes, action_head_shapes, proprio_projector_shapes, vlm_shapes
 from vlacache.models.tokenizer import TINY_TOKENIZER
@@ -32,6 +32,8 @@ SIGLIP = TowerConfig(image_size=56, patch_size=14, width=48, depth=4, num_heads=
 DECODER = DecoderConfig(hidden_size=64, intermediate_size=128, num_layers=4, num_heads=4, vocab_size=32064)
 #: So that there are as many shards as on the hub: 3 and 4 (in bfloat16).
 SHARD_BYTES = {"openvla": 1_000_000, "openvla_oft": 500_000}
+#: What twins of all models consist of.
+TWIN_FILES = ("*.safetensors", "*.safetensors.index.json", "*_checkpoint.pt", "checkpoints/*.pt", "*.json")
 #: A round number of steps in the names of OFT's extra files.
 STEP = 1000
 
@@ -61,10 +63,13 @@ def write_openvla_twin(folder: Path, name: str, *, seed: int = 0, dtype: torch.d
     """Write a twin of ``openvla`` (3 shards) or ``openvla_oft`` (4 shards, action head, proprio projector).
 
     Args:
-        folder: made if need be; files of the same name are replaced.
+        folder: see ``make_folder``.
+
+    Raises:
+        ValueError: see ``make_folder``.
     """
     config = twin_config(name)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state = seeded_state(vlm_shapes(config), seed, dtype)
     emphasise_actions(state["language_model.lm_head.weight"], config)
     save_torch_state_dict(state, folder, max_shard_size=SHARD_BYTES[name])
@@ -79,6 +84,27 @@ def write_openvla_twin(folder: Path, name: str, *, seed: int = 0, dtype: torch.d
     names = ("featurizer", "fused_featurizer")
     _write_json(folder / TOWERS_FILE, {n: tower_sizes(t) for n, t in zip(names, config.towers, strict=True)})
     shutil.copyfile(TINY_TOKENIZER, folder / "tokenizer.json")
+
+
+def make_folder(folder: Path) -> None:
+    """A folder for a twin, made if need be; an earlier twin's files are removed, or two kinds could be mixed.
+
+    Raises:
+        ValueError: a file, or a folder that holds anything but a twin. Nothing is touched then.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output: expected a folder, got the file {folder.name}")
+    if folder.is_dir() and any(folder.iterdir()):
+        config = folder / "config.json"
+        if not config.is_file() or read_json(config).get(UNTRAINED_KEY) is not True:
+            raise ValueError(
+                f"--output: expected a new or an empty folder, or an earlier twin, got {folder.name} with other files; "
+                "nothing was written"
+            )
+        for pattern in TWIN_FILES:
+            for file in folder.glob(pattern):
+                file.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def seeded_state(shapes: Shapes, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from runners.envs.simpler.google_control import (
     GripperController,
     Limits,
     plan_path,
+    sensed_velocity,
     shifted_pose,
 )
 from runners.envs.simpler.google_robot import NUM_SUBSTEPS, SIM_HZ
@@ -220,3 +221,13 @@ def test_paths_are_the_recorded_ones(name: str) -> None:
         closing = gripper.plan(*sensed, float(action[6]))
         np.testing.assert_allclose(gripper.goal, data["gripper_target_qpos"][step], atol=1e-6)
         np.testing.assert_allclose(closing.position[-1], data["gripper_plan_q1"][step], atol=1e-6)
+
+
+def test_a_held_finger_is_sensed_as_moving() -> None:
+    """Where its target runs ahead of it, but not in free air, and not where the fingers hold each other."""
+    qvel = np.array([0.3, 0.0])
+    free = sensed_velocity(np.array([0.5, 0.5]), qvel, np.array([0.5005, 0.5]))
+    assert np.array_equal(free, qvel)
+    held = sensed_velocity(np.array([0.75, 0.75]), np.zeros(2), np.array([1.05, 0.45]))
+    assert held == pytest.approx([3.0 * 0.3, -3.0 * 0.3])
+    assert np.array_equal(sensed_velocity(np.array([1.07, 1.07]), np.zeros(2), np.array([1.3, 1.3])), np.zeros(2))

@@ -14,7 +14,7 @@ from vlacache.models.cogact.keys import native_shapes
 from vlacache.models.cogact.sizes import CogACTSizes, published_sizes, read_sizes, sizes_of_weights
 from vlacache.models.config import VLAConfig
 from vlacache.models.fields import read_fields, read_json
-from vlacache.models.filling import KeyRule, fill_parameters
+from vlacache.models.filling import KeyRule, fill_parameters, plan_model
 from vlacache.models.hub import find_checkpoint
 from vlacache.models.memory import Beside, nothing_beside, require_memory
 from vlacache.models.openvla import empty_model, layer_rules, load_llama_tokenizer
@@ -72,11 +72,20 @@ def check_room(folder: Path, config: ModelConfig, device: torch.device, dtype: t
     Raises:
         FileNotFoundError, ValueError, RuntimeError: see ``load_cogact``.
     """
-    _check_base_vlm(folder)
-    sizes = stated_sizes(folder, config.sizes_file) or published_sizes("DiT-S")
-    model = empty_model(read_config(folder, sizes, config.unnorm_key))
+    model = empty_model(read_description(folder, config))
     num_bytes = needed_bytes(model, dtype)
     require_memory(num_bytes, device, what=str(config.checkpoint), beside=beside(model.config, dtype))
+
+
+def read_description(folder: Path, config: ModelConfig) -> VLAConfig:
+    """The model by the files of ``DESCRIPTION`` alone, its denoiser the smallest where they do not say how large.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``load_cogact``.
+    """
+    _check_base_vlm(folder)
+    sizes = stated_sizes(folder, config.sizes_file) or published_sizes("DiT-S")
+    return read_config(folder, sizes, config.unnorm_key)
 
 
 def needed_bytes(model: VLAModel, dtype: torch.dtype) -> int:
@@ -136,13 +145,14 @@ def build_filled(
         ValueError: keys that are missing, unknown or of wrong shape or dtype. RuntimeError: too little memory.
     """
     model = empty_model(config)
+    rules, keys = key_rules(config), native_shapes(config)
+    plan_model(model, files, rules, what, keys)  # before memory: wrong sizes are no lack of it
     require_memory(needed_bytes(model, dtype), device, what=what, beside=beside(config, dtype))
 
     def chosen(parameter: str) -> torch.dtype:
         return torch.float32 if parameter.startswith("head.") else dtype
 
-    rules = key_rules(config)
-    fill_parameters(model, files, rules, device=device, dtype=chosen, what=what, published=native_shapes(config))
+    fill_parameters(model, files, rules, device=device, dtype=chosen, what=what, published=keys)
     return model
 
 

@@ -13,7 +13,7 @@ from vlacache.core.layout import REFERENCE_LAYERS
 from vlacache.models.cogact.dit import DIT_SIZES, DiTConfig
 from vlacache.models.config import MAX_TOKENS, DecoderConfig, TowerConfig, VLAConfig
 from vlacache.models.fields import Fields, read_fields
-from vlacache.models.published import TOWERS, tower_from_sizes
+from vlacache.models.published import TOWERS, check_heads, tower_from_sizes
 from vlacache.models.robots import Robot
 from vlacache.models.statistics import Bounds
 
@@ -92,7 +92,7 @@ def read_sizes(path: Path) -> CogACTSizes:
 
 
 def _decoder(llm: Fields) -> DecoderConfig:
-    return DecoderConfig(
+    decoder = DecoderConfig(
         hidden_size=llm.integer("hidden_size"),
         intermediate_size=llm.integer("intermediate_size"),
         num_layers=llm.integer("num_hidden_layers"),
@@ -101,13 +101,18 @@ def _decoder(llm: Fields) -> DecoderConfig:
         rms_eps=llm.positive("rms_norm_eps"),
         rope_theta=llm.positive("rope_theta"),
     )
+    check_heads(decoder, llm.where)
+    return decoder
 
 
 def _denoiser(dit: Fields) -> DiTConfig:
+    width, heads = dit.integer("hidden_size"), dit.integer("num_heads")
+    if width % heads:
+        raise ValueError(f"{dit.where}: hidden_size: expected a multiple of num_heads ({heads}), got {width}")
     return DiTConfig(
-        hidden_size=dit.integer("hidden_size"),
+        hidden_size=width,
         depth=dit.integer("depth"),
-        num_heads=dit.integer("num_heads"),
+        num_heads=heads,
         token_size=dit.integer("token_size"),
         chunk_length=dit.integer("future_action_window_size") + 1,
         action_dim=dit.integer("in_channels"),

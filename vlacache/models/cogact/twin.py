@@ -25,7 +25,7 @@ from vlacache.models.cogact.sizes import CogACTSizes
 from vlacache.models.published import UNTRAINED_KEY
 from vlacache.models.robots import ROBOTS
 from vlacache.models.tokenizer import TINY_TOKENIZER
-from vlacache.models.twin import DECODER, DINO, SIGLIP, seeded_state, tower_sizes
+from vlacache.models.twin import DECODER, DINO, SIGLIP, make_folder, seeded_state, tower_sizes
 
 SIZES = CogACTSizes(
     (replace(DINO, mean=PUBLISHED_DINO.mean, std=PUBLISHED_DINO.std), SIGLIP),
@@ -45,9 +45,13 @@ def write_cogact_twin(folder: Path, *, seed: int = 0, dtype: torch.dtype = torch
     """Write a twin of ``cogact``.
 
     Args:
-        folder: made if need be; files of the same name are replaced. dtype: float32 as published.
+        folder: see ``make_folder``. dtype: float32 as published.
+
+    Raises:
+        ValueError: see ``make_folder``.
     """
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    (folder / "checkpoints").mkdir(exist_ok=True)
     robot = next(iter(ROBOTS.values()))
     config = SIZES.config(robot, ((-1.0,) * 7, (1.0,) * 7, ()))
     state = seeded_state(native_shapes(config), seed, torch.float32)
