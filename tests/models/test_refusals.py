@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from vlacache.models.checking import check_model
 from vlacache.models.cogact.twin import write_cogact_twin
@@ -114,3 +116,16 @@ def test_a_dry_run_finds_what_needs_no_tensors(oft: Path) -> None:
     shutil.move(shard, oft / "elsewhere")
     with pytest.raises(FileNotFoundError, match=f"missing \\['{shard.name}'\\]"):
         check_model(request(oft, "openvla_oft"))
+
+
+@pytest.mark.parametrize(
+    "key", ["vision_backbone.featurizer.attn_pool.evil", "vision_backbone.fused_featurizer.blocks.3.evil.weight"]
+)
+def test_what_is_ignored_is_what_the_published_file_has(tmp_path: Path, key: str) -> None:
+    write_openvla_twin(tmp_path, "openvla")
+    index = tmp_path / "model.safetensors.index.json"
+    shard = tmp_path / sorted(set(json.loads(index.read_text())["weight_map"].values()))[0]
+    save_file({**load_file(shard), key: torch.zeros(3)}, shard)
+    edit(index, "weight_map", key, value=shard.name)
+    with pytest.raises(ValueError, match=re.escape(f"unknown ['{key}']")):
+        load_model(request(tmp_path, "openvla"))

@@ -26,11 +26,13 @@ class KeyRule:
     Attributes:
         pattern: regular expression. target: parameter name with groups (``\\1``), or None: on the ignore list.
         part: ``(i, n)``: the key fills the i-th of n equal blocks of rows (fused matrices).
+        published_only: applies to keys alone that the published file has, so that a pattern ignores nothing else.
     """
 
     pattern: str
     target: str | None
     part: tuple[int, int] = (0, 1)
+    published_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,14 @@ def plan_fill(
 
     Args:
         stored: tensors of the checkpoint. wanted: parameter name -> shape. what: names the checkpoint in the error.
-        published: keys that such a file has, to name those that are missing (several make one fused parameter).
+        published: keys that such a file has, to name those that are missing (several make one fused parameter), and to
+            ignore no others by ``published_only``; empty: not known.
 
     Raises:
         ValueError: names the keys that are missing, unknown, twice there, or of wrong shape or dtype.
     """
-    find = _Finder(rules)
+    published = frozenset(published)
+    find = _Finder(rules, published)
     fills: list[Fill] = []
     problems: dict[str, list[str]] = {"unknown": [], "wrong shape": [], "wrong dtype": [], "twice": []}
     covered: dict[str, set[int]] = {name: set() for name in wanted}
@@ -95,11 +99,14 @@ def _refuse(what: str, problems: Mapping[str, Sequence[str]]) -> None:
 class _Finder:
     """Where a file key goes: (parameter or None where it is ignored, part, number of parts), None if unknown."""
 
-    def __init__(self, rules: Sequence[KeyRule]) -> None:
+    def __init__(self, rules: Sequence[KeyRule], published: frozenset[str]) -> None:
         self._rules = [(re.compile(rule.pattern), rule) for rule in rules]
+        self._published = published
 
     def __call__(self, key: str) -> tuple[str | None, int, int] | None:
-        found = next(((m, rule) for pattern, rule in self._rules if (m := pattern.fullmatch(key))), None)
+        foreign = bool(self._published) and key not in self._published
+        rules = (one for one in self._rules if not (one[1].published_only and foreign))
+        found = next(((m, rule) for pattern, rule in rules if (m := pattern.fullmatch(key))), None)
         if found is None:
             return None
         match, rule = found

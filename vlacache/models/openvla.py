@@ -141,7 +141,7 @@ def key_rules(config: VLAConfig) -> list[KeyRule]:
         old = re.escape(f"vision_backbone.{prefix}.")
         unused = "|".join(str(block) for block in range(tower.feature_block + 1, tower.depth))
         rules += [
-            KeyRule(rf"{old}(?:blocks\.(?:{unused})|norm|attn_pool)\..*", None),
+            KeyRule(rf"{old}(?:blocks\.(?:{unused})|norm|attn_pool)\..*", None, published_only=True),
             KeyRule(rf"{old}(blocks\.\d+\.ls[12])\.scale_factor", rf"vision.towers.{index}.vit.\1.gamma"),
             KeyRule(rf"{old}(.*)", rf"vision.towers.{index}.vit.\1"),
         ]

@@ -179,7 +179,7 @@ def key_rules(config: VLAConfig) -> list[KeyRule]:
     for index, name in enumerate(("dino", "siglip")):
         old, tower = rf"model\.vision_backbone\.{name}_featurizer\.", config.towers[index]
         unused = "|".join(str(block) for block in range(tower.feature_block + 1, tower.depth))
-        rules.append(KeyRule(rf"{old}(?:blocks\.(?:{unused})|norm|attn_pool)\..*", None))
+        rules.append(KeyRule(rf"{old}(?:blocks\.(?:{unused})|norm|attn_pool)\..*", None, published_only=True))
         rules.append(KeyRule(rf"{old}(.*)", rf"vision.towers.{index}.vit.\1"))
     return rules
 
