@@ -168,20 +168,22 @@ class _Panel:
         draw.rectangle((self._left, top, right, top + STATUS + STRIP), BACKGROUND)
         rows, record = self.track.rows, self.track.record
         if step >= len(rows):
-            good = record.status == "success"
-            draw.text(
-                (self._left, top + 8), f"{record.status} after {len(rows)} steps", GOOD if good else BAD, _font(16)
-            )
+            said, ink = f"{record.status} after {len(rows)} steps", GOOD if record.status == "success" else BAD
         else:
-            now = rows[step]
-            draw.text((self._left, top + 8), f"step {step}    call {now['call_index']}", INK, _font(16))
+            said, ink = f"step {step}    call {rows[step]['call_index']}", INK
+        draw.text((self._left, top + 8), said, ink, _font(16))
         now = rows[min(step, len(rows) - 1)]
         parts = [f"{now['total_ms']:.3g} ms"] if now["total_ms"] else []
         if record.cache != "none":
             parts = [f"reused {100 * now['reuse_ratio']:.0f} %", *parts]
         if now["fallback"] not in (None, "policy_none"):
             parts = [f"dense: {now['fallback'].replace('_', ' ')}", *parts]
-        draw.text((right, top + 8), "    ".join(parts), INK, _font(16), anchor="ra")
+        # Beside what stands on the left: of a model with one camera there is room for few words.
+        room = self._width - draw.textlength(said, _font(16)) - 24
+        while len(parts) > 1 and draw.textlength("    ".join(parts), _font(16)) > room:
+            parts.pop()
+        if parts and draw.textlength(parts[0], _font(16)) <= room:
+            draw.text((right, top + 8), "    ".join(parts), INK, _font(16), anchor="ra")
         self._draw_strip(draw, top + STATUS, step)
 
     def _draw_strip(self, draw: ImageDraw.ImageDraw, top: int, step: int) -> None:

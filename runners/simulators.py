@@ -91,8 +91,8 @@ def _simpler(config: RunConfig) -> Simulator:
     suite = config.suite
     assets = resolve_maniskill(config.assets)
     versions = prepare()
-    from runners.envs.simpler.google_stage import check_stages
-    from runners.envs.simpler.selection import setting_names
+    from runners.envs.simpler.complete import check_files
+    from runners.envs.simpler.picture import check_renderer
     from runners.envs.simpler.suites import make_simpler_env, num_layouts
 
     protocol = suite.protocol or "simpler"
@@ -109,8 +109,10 @@ def _simpler(config: RunConfig) -> Simulator:
         )
 
     def check_plan(plan: Sequence[PairPlan]) -> None:
-        if setting_names(suite.name, 0):
-            check_stages(assets.root, suite.name, [(pair.task_id, pair.init_index) for pair in plan])
+        if protocol == "simpler":
+            check_files(assets.root, suite.name, [(pair.task_id, pair.init_index) for pair in plan])
+        if config.model.name not in ("expert", "replay") or config.runner.video != "none":
+            check_renderer()
 
     layouts = {task: num_layouts(suite.name, task, protocol) for task in suite.tasks}
     order = _settings_order(suite)

@@ -47,8 +47,12 @@ def compare(runs: Sequence[Path], real: Path | None) -> str:
     """A Markdown table, one line for each row that every run has.
 
     Raises:
-        ValueError: fewer than two runs, runs of different episodes, or a rate that ``real`` lacks.
+        ValueError: fewer than two runs, runs of different episodes or without a row in common, a run without a cache
+            (where ``real`` is None), or a rate that ``real`` lacks.
     """
+    absent = [str(run) for run in runs if not run.is_dir()]
+    if absent:
+        raise ValueError(f"expected folders of runs, there is no {', '.join(absent)}")
     if len(runs) < 2:
         raise ValueError(f"expected at least two runs to rank, got {len(runs)}")
     summaries = {run.name: build_summary(load_run(run, traces=False)) for run in runs}
@@ -56,10 +60,15 @@ def compare(runs: Sequence[Path], real: Path | None) -> str:
     baseline: Rates = {name: rates_of(summary, "baseline") for name, summary in summaries.items()}
     if real is None:
         header, reference = "with the cache against without", baseline
+        idle = [name for name, summary in summaries.items() if summary["mirrored"]]
+        if idle:
+            raise ValueError(f"expected runs with a cache beside none, got {', '.join(idle)} with one arm; use --real")
         tested: Rates = {name: rates_of(summary, "policy") for name, summary in summaries.items()}
     else:
         header, reference = "simulated against real", json.loads(real.read_text(encoding="utf-8"))
         tested = baseline
+        if unknown := [name for name in summaries if name not in reference]:
+            raise ValueError(f"expected rates of {', '.join(unknown)} in {real.name}, it has {', '.join(reference)}")
     lines = []
     for row in next(iter(tested.values())):
         if all(row in rates for rates in tested.values()):
@@ -67,6 +76,12 @@ def compare(runs: Sequence[Path], real: Path | None) -> str:
             lines.append(
                 [row, f"{mean_maximum_rank_violation(sim, told):.3f}", f"{pearson_correlation(sim, told):.3f}"]
             )
+    if not lines:
+        partly = sorted({row["name"] for summary in summaries.values() for row in summary["families"] or []})
+        raise ValueError(
+            "expected a row that every run has played completely, there is none"
+            + (f"; in part: {', '.join(partly)}" if partly else "")
+        )
     return table([f"{len(runs)} policies, {header}", "MMRV", "Pearson"], lines)
 
 

@@ -37,6 +37,11 @@ def suite_words(summary: Mapping[str, Any]) -> str:
         words.append(f"settings {' + '.join(rules['settings'])} alone")
     if rules.get("sensor_noise"):
         words.append(f"noise of {rules['sensor_noise']:g} grey levels")
+    if rules.get("max_steps"):
+        words.append(f"at most {rules['max_steps']} steps")
+    usual = "final_step" if str(summary["suite"]).startswith("simpler") else "first"
+    if rules.get("success_rule") not in (None, usual):
+        words.append(f"success rule {rules['success_rule']}")
     return ", ".join(words)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from runners.report import build_summary, load_run
 from runners.report.ranking import mean_maximum_rank_violation, pearson_correlation
+from tests.bench.scripts import load_script
 
 WriteRun = Callable[..., Path]
 
@@ -52,7 +53,13 @@ def test_simulated_against_real(runs: list[Path], repo_root: Path, tmp_path: Pat
     del told["poor"]
     (tmp_path / "real.json").write_text(json.dumps(told))
     refused = call(repo_root, *runs, "--real", tmp_path / "real.json")
-    assert refused.returncode == 1 and refused.stderr.startswith("error: expected a rate of poor for 'pick up")
+    assert refused.returncode == 1
+    assert refused.stderr == "error: expected rates of poor in real.json, it has good, middling\n"
+    told["poor"] = {names[0]: 0.2}
+    (tmp_path / "real.json").write_text(json.dumps(told))
+    assert (
+        f"expected a rate of poor for {names[1]!r}" in call(repo_root, *runs, "--real", tmp_path / "real.json").stderr
+    )
 
 
 def test_other_episodes_are_refused(runs: list[Path], write_run: WriteRun, repo_root: Path) -> None:
@@ -63,3 +70,12 @@ def test_other_episodes_are_refused(runs: list[Path], write_run: WriteRun, repo_
         "error: expected runs of the same episodes; good and noisy differ: episode_rules.sensor_noise: None != 2.0\n"
     )
     assert "at least two runs" in call(repo_root, runs[0]).stderr
+    assert "there is no nowhere" in call(repo_root, runs[0], "nowhere").stderr
+
+
+def test_a_table_without_rows_is_an_error(runs: list[Path], repo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no run has played one of SIMPLER's rows whole; an empty table would look like a result."""
+    script = load_script(repo_root, "rank_policies")
+    monkeypatch.setattr(script, "rates_of", lambda summary, arm: {})
+    with pytest.raises(ValueError, match="expected a row that every run has played completely, there is none"):
+        script.compare(runs, None)

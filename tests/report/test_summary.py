@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from runners.envs.base import AssetProvenance
 from runners.report import build_summary, load_run
 from runners.report.summary import assets_label
+from runners.report.words import suite_words
 from tests.report.summaries import ARMS, summary_of
 from vlacache.types import STAGES
 
@@ -253,3 +254,15 @@ def test_stage_times_that_do_not_add_up_are_called_out(write_run: WriteRun) -> N
     assert summary["stage_sum"]["policy"]["relative_gap"] == pytest.approx(0.05 / 1.05, rel=1e-9)
     assert summary["stage_sum"]["baseline"]["ok"] is True
     assert any("do not add up" in line for line in summary["verdicts"])
+
+
+def test_rules_that_are_not_the_suites_own_stand_in_the_title() -> None:
+    def words(suite: str, **rules: object) -> str:
+        return suite_words({"suite": suite, "placement": None, "episode_rules": rules})
+
+    assert words("simpler_widowx", success_rule="final_step", max_steps=None) == "simpler_widowx"
+    assert words("libero_spatial", success_rule="first") == "libero_spatial"
+    assert words("simpler_widowx", success_rule="first", max_steps=120) == (
+        "simpler_widowx, at most 120 steps, success rule first"
+    )
+    assert words("libero_goal", success_rule="final_step") == "libero_goal, success rule final_step"

@@ -12,6 +12,7 @@ import sapien
 from sapien import physx
 
 from runners.envs.simpler.contacts import MIN_IMPULSE, impulse_of
+from runners.envs.simpler.files import missing_files
 from runners.envs.simpler.objects import DATASET
 from runners.envs.simpler.robot import urdf_builder
 
@@ -76,7 +77,7 @@ class Cabinet:
 def _builder_without_visuals(scene: sapien.Scene, urdf: Path) -> sapien.ArticulationBuilder:
     """Parse ``urdf`` where there may be no renderer: SAPIEN makes a file's materials on the graphics device."""
     if not urdf.is_file():
-        raise RuntimeError(f"assets: custom/{urdf.name} is missing; complete the assets")
+        raise missing_files([urdf])
     tree = ElementTree.parse(urdf)
     for link in tree.iter("link"):
         for visual in link.findall("visual"):

@@ -67,11 +67,14 @@ def check_stages(root: Path, suite: str, layouts: Iterable[tuple[int, int]]) -> 
         else:
             missing[stage].add(layout.setting_name)
     if missing:
+        lacking = set().union(*missing.values())
+        remaining = {name: None for name in remaining if name not in lacking}
         files = ", ".join(f"stages/{stage}.glb (setting {', '.join(sorted(missing[stage]))})" for stage in missing)
-        rest = f", or leave these settings out: suite.settings={listed(remaining)}" if remaining else ""
+        others = "choose other tasks with suite.task_ids"
+        rest = f"leave these settings out: suite.settings={listed(remaining)}" if remaining else others
         raise RuntimeError(
             f"assets: {files} missing; get them with `python -m mani_skill.utils.download_asset bridge_v2_real2sim "
-            f"-y`{rest}"
+            f"-y`, or {rest}"
         )
 
 

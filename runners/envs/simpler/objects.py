@@ -13,6 +13,7 @@ import sapien
 from numpy.typing import NDArray
 from sapien import physx
 
+from runners.envs.simpler.files import missing_files
 from runners.envs.simpler.pieces import convex_pieces
 
 #: Below the root of ManiSkill's assets.
@@ -54,7 +55,7 @@ class ObjectModel:
         for suffix in ("obj", "dae", "glb"):
             if (path := self.folder / f"textured.{suffix}").is_file():
                 return path
-        raise RuntimeError(f"assets: {MODELS / self.name}/textured.obj, .dae or .glb is missing; complete the assets")
+        raise missing_files([self.folder / "textured.obj"])  # or .dae, or .glb
 
     @property
     def collision(self) -> Path:
@@ -65,7 +66,7 @@ class ObjectModel:
         """
         path = self.folder / "collision.obj"
         if not path.is_file():
-            raise RuntimeError(f"assets: {MODELS / self.name}/collision.obj is missing; complete the assets")
+            raise missing_files([path])
         return path
 
 
@@ -81,7 +82,7 @@ def load_models(root: Path, info: str) -> Mapping[str, ObjectModel]:
     """
     path = root / DATASET / "custom" / info
     if not path.is_file():
-        raise RuntimeError(f"assets: {DATASET / 'custom' / info} is missing; complete the assets")
+        raise missing_files([path])
     entries = json.loads(path.read_text(encoding="utf-8"))
     return {
         name: ObjectModel(name, root / MODELS / name, _extents(entry), entry.get("density", DEFAULT_DENSITY))
@@ -127,7 +128,7 @@ def add_stage(scene: sapien.Scene, file: Path, offset: tuple[float, float, float
         RuntimeError: the file is missing.
     """
     if not file.is_file():
-        raise RuntimeError(f"assets: stages/{file.name} is missing; complete the assets or choose another setting")
+        raise missing_files([file])
     return static_mesh(scene, file, sapien.Pose(offset), sapien.Pose(q=STAGE_ROTATION))
 
 

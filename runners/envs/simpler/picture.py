@@ -12,6 +12,7 @@ import sapien
 from numpy.typing import NDArray
 from PIL import Image
 
+from runners.envs.simpler.files import missing_files
 from runners.envs.simpler.look import CameraLook, Look, MeshLook, UrdfLook
 from runners.envs.simpler.robot import urdf_builder
 
@@ -145,6 +146,11 @@ def _canvas() -> Canvas:
     return Canvas()
 
 
+def check_renderer() -> None:
+    """Raise ``RuntimeError`` where nothing can be drawn: there is no Vulkan device."""
+    _canvas()
+
+
 def draw(look: Look, poses: Mapping[str, sapien.Pose]) -> Frame:
     """Render ``look`` with its bodies at ``poses`` (world frame); bodies without a pose stay where they are modelled.
 
@@ -204,7 +210,7 @@ def _add_camera(scene: sapien.Scene, look: CameraLook) -> sapien.render.RenderCa
 def _photo(path: Path, width: int, height: int) -> NDArray[np.uint8]:
     """uint8[H, W, 3]. Raises ``RuntimeError`` when the file is missing."""
     if not path.is_file():
-        raise RuntimeError(f"assets: real_inpainting/{path.name} is missing; complete the assets")
+        raise missing_files([path])
     picture = Image.open(path).convert("RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)

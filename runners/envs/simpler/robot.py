@@ -11,8 +11,12 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
+from runners.envs.simpler.files import missing_files
+
 #: Of SAPIEN's four collision groups: shapes that share a bit of this one do not touch. The bit is free in all URDFs.
 IGNORE_GROUP, PASSING_BIT = 2, 1 << 20
+#: Of the inverse kinematics, as upstream.
+_IK_ITERATIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def urdf_builder(scene: sapien.Scene, urdf: Path, model: RobotModel | None = Non
         RuntimeError: the file is missing.
     """
     if not urdf.is_file():
-        raise RuntimeError(f"assets: {urdf.parent.name}/{urdf.name} is missing; complete the assets")
+        raise missing_files([urdf])
     loader = scene.create_urdf_loader()
     loader.fix_root_link = True
     if model is not None:
@@ -154,15 +158,12 @@ class Robot:
         """Move the whole robot."""
         self._articulation.set_root_pose(pose)
 
-    def set_state(self, qpos: Sequence[float], qvel: Sequence[float] | None = None) -> None:
-        """Set positions, and velocities (0 by default)."""
-        velocity = np.zeros(len(self._index)) if qvel is None else qvel
+    def set_state(self, qpos: Sequence[float]) -> None:
+        """Set positions; nothing moves."""
         self._articulation.set_qpos(self._unordered(qpos))
-        self._articulation.set_qvel(self._unordered(velocity))
+        self._articulation.set_qvel(self._unordered(np.zeros(len(self._index))))
 
-    def drive_to(
-        self, joints: Sequence[int], targets: NDArray[np.float64], velocities: NDArray[np.float64] | None = None
-    ) -> None:
+    def drive_to(self, joints: Sequence[int], targets: NDArray[np.float64]) -> None:
         """Set drive targets of the joints with these indices.
 
         Positions are clipped to the joint limits: SAPIEN 2 does so by itself, SAPIEN 3 would push against the stop.
@@ -170,8 +171,6 @@ class Robot:
         clipped = np.clip(targets, self.limits[joints, 0], self.limits[joints, 1])
         for at, joint in enumerate(joints):
             self._joints[joint].set_drive_target(float(clipped[at]))
-            if velocities is not None:
-                self._joints[joint].set_drive_velocity_target(float(velocities[at]))
 
     def drives_of(self, joints: Sequence[int]) -> tuple[list[Callable[[float], None]], list[Callable[[float], None]]]:
         """Setters of the joints' position and velocity targets, for who sets them before every physics step.
@@ -185,9 +184,7 @@ class Robot:
         """Before each physics step: cancel gravity and Coriolis forces, so that drives need not hold the weight."""
         self._set_force(self._passive_force())  # gravity and Coriolis, by default
 
-    def inverse_kinematics(
-        self, target: sapien.Pose, movable: Sequence[int], max_iterations: int = 100
-    ) -> NDArray[np.float64] | None:
+    def inverse_kinematics(self, target: sapien.Pose, movable: Sequence[int]) -> NDArray[np.float64] | None:
         """Joint positions float64[J] that bring the tool to ``target`` (base frame), or None when none was found.
 
         Closed-loop, from the current positions; it knows no joint limits, as upstream's.
@@ -199,7 +196,7 @@ class Robot:
             target,
             initial_qpos=self._articulation.qpos.astype(np.float64),
             active_qmask=mask,
-            max_iterations=max_iterations,
+            max_iterations=_IK_ITERATIONS,
         )
         return np.asarray(result, dtype=np.float64)[self._index] if success else None
 
