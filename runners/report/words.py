@@ -25,6 +25,12 @@ def model_words(summary: Mapping[str, Any]) -> str:
     return f"{summary['model']}, {weights_words(summary['weights'])}"
 
 
+#: Step limits of the suites whose tasks share one, as in ``configs/suite``; a test compares them.
+_USUAL_STEPS = {
+    "libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400, "toy": 40,
+}  # fmt: skip
+
+
 def suite_words(summary: Mapping[str, Any]) -> str:
     """``libero_spatial, wide placement``: the suite and whatever makes its episodes another test."""
     words = [str(summary["suite"])] + ([] if summary["placement"] is None else [f"{summary['placement']} placement"])
@@ -37,7 +43,7 @@ def suite_words(summary: Mapping[str, Any]) -> str:
         words.append(f"settings {' + '.join(rules['settings'])} alone")
     if rules.get("sensor_noise"):
         words.append(f"noise of {rules['sensor_noise']:g} grey levels")
-    if rules.get("max_steps"):
+    if rules.get("max_steps") not in (None, _USUAL_STEPS.get(str(summary["suite"]))):
         words.append(f"at most {rules['max_steps']} steps")
     usual = "final_step" if str(summary["suite"]).startswith("simpler") else "first"
     if rules.get("success_rule") not in (None, usual):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from scipy.stats import binomtest
 
 from runners.envs.base import AssetProvenance
@@ -261,8 +262,16 @@ def test_rules_that_are_not_the_suites_own_stand_in_the_title() -> None:
         return suite_words({"suite": suite, "placement": None, "episode_rules": rules})
 
     assert words("simpler_widowx", success_rule="final_step", max_steps=None) == "simpler_widowx"
-    assert words("libero_spatial", success_rule="first") == "libero_spatial"
+    assert words("libero_spatial", success_rule="first", max_steps=220) == "libero_spatial"
+    assert words("libero_spatial", success_rule="first", max_steps=60) == "libero_spatial, at most 60 steps"
     assert words("simpler_widowx", success_rule="first", max_steps=120) == (
         "simpler_widowx, at most 120 steps, success rule first"
     )
     assert words("libero_goal", success_rule="final_step") == "libero_goal, success rule final_step"
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "configs/suite").glob("[!_]*.yaml")), ids=str)
+def test_the_usual_step_limit_is_the_configs(file: Path) -> None:
+    limit = yaml.safe_load(file.read_text()).get("max_steps")
+    rules = {"success_rule": None, "max_steps": limit}
+    assert suite_words({"suite": file.stem, "placement": None, "episode_rules": rules}) == file.stem
